@@ -7,7 +7,11 @@ So every clock-dependent cell is `prefix + human_duration(now - t) + suffix`, in
 
 from __future__ import annotations
 
+import math
+
 import msgspec
+
+from tables.duration import human_duration, next_change
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True):
@@ -25,3 +29,32 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
 
     parts: tuple[bytes, ...]
     times: tuple[float, ...] = ()
+
+
+def finish(row: Row, now: float) -> bytes:
+    """The row's wire text as of `now`, up to and including its cells and conditions.
+
+    >>> finish(Row((b'{"cells":["web","', b'"]'), (1000.0,)), 1090.0)
+    b'{"cells":["web","90s"]'
+    """
+    times, parts = row.times, row.parts
+    if not times:
+        return parts[0]
+    if len(times) == 1:
+        return parts[0] + _wire(now - times[0]) + parts[1]
+    pieces = [parts[0]]
+    for index, t in enumerate(times, 1):
+        pieces.append(_wire(now - t))
+        pieces.append(parts[index])
+    return b"".join(pieces)
+
+
+def row_changes_at(row: Row, now: float) -> float:
+    """The earliest instant after `now` at which `finish` gives another text; infinite if none will."""
+    return min((next_change(t, now) for t in row.times), default=math.inf)
+
+
+def _wire(seconds: float) -> bytes:
+    """A duration as it stands inside a JSON string of an API server."""
+    # The only text with a character that Go escapes.
+    return b"\\u003cinvalid\\u003e" if seconds <= -2 else human_duration(seconds).encode()

@@ -1,0 +1,85 @@
+"""Which printer a resource has: by its group, version and plural, and by the columns learned from upstream.
+
+Faithful or not at all: where upstream shows a column that is not known here, there is no printer,
+and the resource's Tables are upstream's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+
+import msgspec
+
+from kube.resources import GVR
+from kube.version import ServerVersion
+from tables.columns import ColumnDefinition, Columns
+from tables.kinds import apps, core, default, pods, services
+from tables.printer import KindTable, Printer
+from tables.row import Row, finish
+
+__all__ = ["ColumnDefinition", "Columns", "Printer", "declared_columns", "default_printer", "printer_for", "row_order"]
+
+_MODULES: tuple[ModuleType, ...] = (apps, core, default, pods, services)
+
+
+def _index() -> dict[GVR, KindTable]:
+    tables: dict[GVR, KindTable] = {}
+    for module in _MODULES:
+        for table in module.TABLES:
+            for resource in table.resources:
+                gvr = GVR.parse(resource)
+                if gvr in tables:
+                    raise ValueError(f"two printers are declared for {gvr}")
+                tables[gvr] = table
+    return tables
+
+
+KIND_TABLES: dict[GVR, KindTable] = _index()
+"""Every built-in resource that has a printer."""
+
+_DEFAULT = KindTable(kind="", resources=(), columns=default.COLUMNS, null_rows=True)
+_ANY_VERSION = ServerVersion(1, 36)
+
+
+def printer_for(gvr: GVR, kind: str, columns: Sequence[ColumnDefinition], version: ServerVersion) -> Printer | None:
+    """The printer of a resource that is not a custom one, for the columns that upstream gives it.
+
+    None where upstream's Table is to be forwarded: an unknown resource, an unknown column, or a
+    version whose JSON lacks what the cells show.
+    """
+    table = KIND_TABLES.get(gvr)
+    if table is not None and table.kind == kind:
+        return table.compile(columns, version)
+    # An aggregated API server that has no printers uses the same default convertor.
+    return _DEFAULT.compile(columns, version) if tuple(c.name for c in columns) == ("Name", "Created At") else None
+
+
+def default_printer() -> Printer:
+    """Name and Created At."""
+    printer = _DEFAULT.compile([column.definition() for column in default.COLUMNS], _ANY_VERSION)
+    assert printer is not None, "the default columns print themselves"
+    return printer
+
+
+def declared_columns(gvr: GVR, version: ServerVersion) -> Columns | None:
+    """The columns that a server of this version gives the resource, without descriptions, in some order.
+
+    For servers that stand in for an API server; a real one's columns are learned.
+    """
+    table = KIND_TABLES.get(gvr)
+    if table is None:
+        return None
+    return Columns(tuple(column.definition() for column in table.columns_of(version)))
+
+
+_decode = msgspec.json.Decoder().decode
+
+
+def row_order(row: Row) -> tuple[int, str]:
+    """The key by which rows are sorted where the printer says `sort_rows`.
+
+    FlowSchemas are listed by matching precedence (their third cell), then by name.
+    """
+    cells = _decode(finish(row, 0.0) + b"}")["cells"]
+    return cells[2], cells[0]
