@@ -33,7 +33,7 @@ ANONYMOUS = User(ANONYMOUS_NAME, (UNAUTHENTICATED,))
 class CredentialKind(Enum):
     """How the caller proved who they are, which decides how their requests are forwarded."""
 
-    TOKEN = "token"  # noqa: S105 - the kind's name, no secret
+    TOKEN = "token"
     CERTIFICATE = "certificate"
     NONE = "none"
 

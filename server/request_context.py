@@ -13,11 +13,11 @@ from sanic.response import HTTPResponse
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sanic.request import Request
-
     from kube.list_options import ListOptions
     from kube.negotiation import Representation
     from kube.request_info import RequestInfo
+    from sanic.request import Request
+
     from kube.resources import Resource
     from server.identity import Credential, User
     from server.replica import Replica
