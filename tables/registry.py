@@ -14,13 +14,57 @@ import msgspec
 from kube.resources import GVR
 from kube.version import ServerVersion
 from tables.columns import ColumnDefinition, Columns
-from tables.kinds import apps, core, default, pods, services
+from tables.kinds import (
+    admission,
+    apps,
+    autoscaling,
+    batch,
+    certificates,
+    coordination,
+    core,
+    default,
+    devices,
+    events,
+    flowcontrol,
+    machinery,
+    networking,
+    nodes,
+    pods,
+    policy,
+    rbac,
+    scheduling,
+    services,
+    storage,
+    volumes,
+)
 from tables.printer import KindTable, Printer
 from tables.row import Row, finish
 
 __all__ = ["ColumnDefinition", "Columns", "Printer", "declared_columns", "default_printer", "printer_for", "row_order"]
 
-_MODULES: tuple[ModuleType, ...] = (apps, core, default, pods, services)
+_MODULES: tuple[ModuleType, ...] = (
+    admission,
+    apps,
+    autoscaling,
+    batch,
+    certificates,
+    coordination,
+    core,
+    default,
+    devices,
+    events,
+    flowcontrol,
+    machinery,
+    networking,
+    nodes,
+    pods,
+    policy,
+    rbac,
+    scheduling,
+    services,
+    storage,
+    volumes,
+)
 
 
 def _index() -> dict[GVR, KindTable]:

@@ -52,3 +52,22 @@ def _valid(key: str, values: tuple[str, ...] | list[str]) -> bool:
     if slash and (len(prefix) > 253 or not _PREFIX.fullmatch(prefix)):
         return False
     return _NAME.fullmatch(name) is not None and all(not value or _NAME.fullmatch(value) for value in values)
+
+
+def selector_dump(selector: Object) -> str:
+    """A LabelSelector as Go dumps it, which upstream shows where it prints one without care.
+
+    >>> selector_dump({"matchLabels": {"app": "x"}})
+    '&LabelSelector{MatchLabels:map[string]string{app: x,},MatchExpressions:[]LabelSelectorRequirement{},}'
+    """
+    labels = selector.get("matchLabels") or {}
+    pairs = "".join(f"{key}: {labels[key]}," for key in sorted(labels))
+    requirements = "".join(
+        f"LabelSelectorRequirement{{Key:{one.get('key') or ''},Operator:{one.get('operator') or ''},"
+        f"Values:[{' '.join(one.get('values') or ())}],}},"
+        for one in selector.get("matchExpressions") or ()
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{pairs}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{requirements}}},}}"
+    )
