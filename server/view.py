@@ -1,0 +1,539 @@
+"""A replica's copy of one resource in memory: its objects in key order, its position, and what it was before.
+
+The view holds whole shards, those that were asked for; `Feed` keeps them current. Everything that
+changes the view is synchronous, so between two awaits a reader sees one state: the one at `position`.
+
+How to read (the order matters):
+
+    await view.fresh()                  # or reach(rv), or nothing for resourceVersion=0
+    await view.ensure(namespaces)       # hydrate what is missing; None: everything
+    snapshot = view.snapshot(...)       # no await in between
+
+How to follow: `cancel = view.observe(changed, reset)`. Both are called synchronously, in the order of
+positions; neither may raise or block. `reset` says that the view lost touch with its past (a new
+incarnation, or a gap longer than the log): it holds a new state now, and nothing tells how it came
+about, so watchers end with 410 and derived data is made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec.structs import replace
+
+from kube import status
+from server.history import Change, History, Key, undo
+from server.space import Space
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from kube.resources import GVR
+    from store.entry import Entry
+    from store.meta import Meta
+    from store.record import Record
+
+log = logging.getLogger(__name__)
+
+REACH_SECONDS = 3.0
+"""How long a read waits for a position; upstream's own limit."""
+HISTORY_BYTES = 64 << 20
+"""Compressed bytes of the past that a view keeps: as much as the store's logs of one resource."""
+
+
+class Unusable(Exception):
+    """The view cannot answer now (not synced, store lost for too long): the read is to be forwarded, as the user."""
+
+
+class AskUpstream(Exception):
+    """Only upstream can answer this read, for instance an exact resourceVersion from before our history."""
+
+
+class Gone(Exception):
+    """The past from `rv` on is not known any more; `floor` is the newest RV that is not served."""
+
+    def __init__(self, rv: int, floor: int) -> None:
+        super().__init__(f"the history after {rv} is gone; it begins after {floor}")
+        self.rv = rv
+        self.floor = floor
+
+
+class Source(Protocol):
+    """What feeds a view: `server.feed.Feed`, or a stand-in in tests."""
+
+    async def hydrate(self, shard: str) -> None:
+        """Read a shard into the view; several callers share one reading."""
+
+    async def store_position(self) -> int:
+        """The store's position, read after the call; concurrent callers share one reading."""
+
+    async def places(self) -> None:
+        """Bring the view's `places` up to date."""
+
+    async def changes(self, shards: Collection[str], after: int, upto: int) -> list[Change]:
+        """What the log says of these shards in (after, upto], in order.
+
+        Raises:
+            Gone: a log does not reach back to `after`.
+        """
+
+    async def bodies(self, records: Collection[Record]) -> dict[Key, bytes]:
+        """Packed bodies of these very versions; those that are nowhere any more are left out."""
+
+
+@dataclass(slots=True)
+class HeldShard:
+    """A shard that the view follows.
+
+    `whole`: all its namespaces are in the view, but for `missing` (they moved here from a shard that
+    was not held); else only `namespaces` (they moved here from one that was).
+    `since`: the history of the shard is complete after this RV. `used`: loop time of the last read.
+    """
+
+    whole: bool
+    since: int
+    namespaces: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
+    used: float = 0.0
+
+    def has(self, namespace: str) -> bool:
+        """Whether the namespace's objects in this shard are in the view."""
+        return namespace not in self.missing if self.whole else namespace in self.namespaces
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """Who is told of changes."""
+
+    changed: Callable[[Change], None]
+    reset: Callable[[], None] | None
+
+
+class ResourceView:
+    """See the module. `generation` grows with every change of what an answer could contain."""
+
+    def __init__(self, gvr: GVR, meta: Meta, *, clock: Callable[[], float], history_bytes: int = HISTORY_BYTES) -> None:
+        self.gvr = gvr
+        self.meta = meta
+        self.position = meta.position
+        self.clock = clock
+        self.spaces: dict[str, Space] = {}
+        self.places: dict[str, tuple[int, str]] = {}
+        self.known_shards: set[str] = {"-"}
+        """Every shard that was heard of; of those that are not held, no more than the name is known."""
+        self.shards: dict[str, HeldShard] = {}
+        self.history = History(history_bytes)
+        self.generation = 0
+        self.holds_all = False
+        """Whether all shards are held, so that a shard never heard of is a new one."""
+        self.pinned = False
+        """Control data: never dropped, never evicted."""
+        self.fresh_ms = meta.fresh_ms
+        self.stale = False
+        """No heartbeat for a while: the store, or the informer, is out of reach."""
+        self.source: Source | None = None
+        self._order: list[str] = []
+        self._observers: dict[int, Observer] = {}
+        self._numbers = itertools.count()
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+
+    def __repr__(self) -> str:
+        return (
+            f"ResourceView({self.gvr} at {self.position}: {self.count} objects in {len(self.spaces)} namespaces,"
+            f" {len(self.shards)} shards, history of {len(self.history)})"
+        )
+
+    # --- what it is -------------------------------------------------------------------------------
+
+    @property
+    def incarnation(self) -> int:
+        """Changes when the resource's history starts anew."""
+        return self.meta.incarnation
+
+    @property
+    def usable(self) -> bool:
+        """Whether the store says that the resource is complete."""
+        return self.meta.state == "synced"
+
+    @property
+    def count(self) -> int:
+        """Objects held."""
+        return sum(space.count for space in self.spaces.values())
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the bodies held."""
+        return sum(space.packed_bytes for space in self.spaces.values())
+
+    @property
+    def observed(self) -> bool:
+        """Whether someone follows the view."""
+        return bool(self._observers)
+
+    def age(self) -> float:
+        """Seconds since the informer last heard from upstream."""
+        return max(self.clock() - self.fresh_ms / 1000, 0.0)
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    async def ensure(self, namespaces: Collection[str] | None = None) -> None:
+        """Hydrate what is missing of these namespaces (None: of everything). Returns without an await in
+        between the last check and the caller.
+
+        Raises:
+            Unusable: the resource is not synced, or the store cannot be read.
+        """
+        source = self._source()
+        if namespaces is None or not self.meta.namespaced:
+            while not self.holds_all:
+                await source.places()
+                missing = self._missing_shards()
+                if not missing:
+                    self.holds_all = True
+                    break
+                await asyncio.gather(*(source.hydrate(shard) for shard in missing))
+        else:
+            while missing := {shard for ns in namespaces if (shard := self._missing_shard(ns)) is not None}:
+                await asyncio.gather(*(source.hydrate(shard) for shard in missing))
+        self._touch(namespaces)
+        if not self.usable:
+            raise Unusable(f"{self.gvr} is {self.meta.state}")
+
+    async def fresh(self) -> None:
+        """Wait until the view is as new as the store was at the call.
+
+        Raises:
+            Unusable: the store has not been read for longer than the replica may be stale.
+            TooLargeResourceVersion: the view did not catch up in time.
+        """
+        await self.reach(await self._source().store_position())
+
+    async def reach(self, rv: int, seconds: float = REACH_SECONDS) -> None:
+        """Wait until the view has the position `rv`.
+
+        Raises:
+            TooLargeResourceVersion: it has not, after `seconds`.
+        """
+        if self.position >= rv:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter = (rv, next(self._numbers), future)
+        heapq.heappush(self._waiters, waiter)
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except TimeoutError:
+            raise status.too_large_rv(rv, self.position) from None
+        finally:
+            if not future.done() or future.cancelled():
+                self._waiters = [other for other in self._waiters if other is not waiter]
+                heapq.heapify(self._waiters)
+
+    def held(self, namespace: str) -> bool:
+        """Whether the view has all objects of the namespace (cluster-scoped: "")."""
+        return self._missing_shard(namespace) is None if self.meta.namespaced else self.holds_all
+
+    def get(self, namespace: str, name: str) -> Record | None:
+        """An object of a namespace that is held."""
+        space = self.spaces.get(namespace)
+        return space.get(name) if space is not None else None
+
+    def records(self, namespace: str | None = None) -> Iterator[Record]:
+        """The objects held, in key order (of one namespace, or of all)."""
+        for space in self.ordered_spaces() if namespace is None else self._spaces_of((namespace,)):
+            yield from space
+
+    def ordered_spaces(self, namespaces: Collection[str] | None = None) -> list[Space]:
+        """The spaces with objects, in key order: bytewise by `namespace/`."""
+        if namespaces is None:
+            return (
+                [self.spaces[prefix[:-1]] for prefix in self._order] if self.meta.namespaced else self._spaces_of(("",))
+            )
+        return self._spaces_of(sorted(namespaces, key=lambda namespace: namespace + "/"))
+
+    async def body(self, record: Record) -> bytes | None:
+        """The JSON of this very version of an object, also where it is not in memory any more; None if it is gone."""
+        if not record.packed:
+            found = await self._source().bodies((record,))
+            packed = found.get((record.namespace, record.name))
+            if packed is None:
+                return None
+            record = replace(record, packed=packed)
+        return record.body()
+
+    async def changes_since(self, rv: int, namespaces: Collection[str] | None = None) -> list[Change]:
+        """The changes newer than `rv` in held shards, in order; of some namespaces, or of all.
+
+        After the last await nothing happens before the caller goes on: what comes later, observers get.
+
+        Raises:
+            Gone: the history does not reach back so far.
+        """
+        while True:
+            if rv >= self.position:
+                return []
+            missing = self._history_missing(rv, namespaces)
+            if not missing:
+                break
+            await self._load_history(missing, rv)
+        changes = self.history.after(rv)
+        if namespaces is None or not self.meta.namespaced:
+            return changes
+        return [change for change in changes if change.record.namespace in namespaces]
+
+    async def undo_to(self, rv: int, namespaces: Collection[str] | None = None) -> dict[Key, Record | None]:
+        """What is to be laid over the present state to have that of `rv`.
+
+        Raises:
+            Gone: the history does not reach back so far.
+        """
+        return undo(await self.changes_since(rv, namespaces))
+
+    # --- following --------------------------------------------------------------------------------
+
+    def observe(self, changed: Callable[[Change], None], reset: Callable[[], None] | None = None) -> Callable[[], None]:
+        """Be told of every change of the held shards from now on; returns what ends it."""
+        number = next(self._numbers)
+        self._observers[number] = Observer(changed, reset)
+
+        def cancel() -> None:
+            self._observers.pop(number, None)
+
+        return cancel
+
+    # --- what the feed does -----------------------------------------------------------------------
+
+    def apply(self, entry: Entry, shard: str) -> None:
+        """Let one event happen; it follows the view's position."""
+        record, held = entry.record, self.shards.get(shard)
+        if held is None or not held.has(record.namespace):
+            self.advance(entry.rv)
+            return
+        old = self._remove(record.namespace, record.name) if entry.type == "D" else self._put(record)
+        if self.meta.namespaced and record.namespace not in self.places:
+            self.places[record.namespace] = (entry.rv, shard)
+        if entry.type == "D" and old is None:
+            # Unknown to the view: nothing changed for its readers.
+            self.advance(entry.rv)
+            return
+        kind = "D" if entry.type == "D" else "A" if old is None else "M"
+        if entry.prev is not None and old is not None and not old.packed and entry.prev.rv == old.rv:
+            old = entry.prev
+        change = Change(entry.rv, entry.time_ms, kind, shard, record, old)
+        self.history.append(change)
+        self.advance(entry.rv)
+        for observer in list(self._observers.values()):
+            try:
+                observer.changed(change)
+            except Exception:
+                # One follower's fault is no reason to lose the others' events.
+                log.exception("an observer of %s failed at %d", self.gvr, entry.rv)
+
+    def refresh(self, record: Record) -> None:
+        """Put the same version of an object in another form: its row or bytes were rendered anew."""
+        present = self.get(record.namespace, record.name)
+        if present is not None and present.rv == record.rv:
+            self._put(record)
+
+    def advance(self, position: int) -> None:
+        """Move the position on; who waits for it goes on."""
+        self.position = max(self.position, position)
+        while self._waiters and self._waiters[0][0] <= self.position:
+            _, _, future = heapq.heappop(self._waiters)
+            if not future.done():
+                future.set_result(None)
+
+    def adopt(self, shard: str, spaces: dict[str, Space]) -> None:
+        """Take in a shard as of the view's position: `spaces` has all its objects, by namespace."""
+        self.generation += 1
+        for namespace, space in spaces.items():
+            present = self.spaces.get(namespace)
+            if present is not None and not self.meta.namespaced:
+                for record in space:
+                    self._put(record)
+            elif space.count:
+                if present is None and self.meta.namespaced:
+                    insort(self._order, namespace + "/")
+                space.generation = self.generation
+                self.spaces[namespace] = space
+        self.known_shards.add(shard)
+        self.shards[shard] = HeldShard(whole=True, since=self.position, used=self._now())
+
+    def heard_of(self, shard: str) -> bool:
+        """A shard that is not held had an event. Returns whether it must be followed from here on:
+        where all others are held it is a new one, and empty until now."""
+        if self.holds_all and shard not in self.known_shards:
+            self.shards[shard] = HeldShard(whole=True, since=self.position, used=self._now())
+        self.known_shards.add(shard)
+        return shard in self.shards
+
+    def moved(self, place: str, source: str, target: str) -> bool:
+        """A place's objects are in another shard now (storage only: no reader sees a difference).
+
+        Returns whether the new shard must be followed from here on, which it was not.
+        """
+        known, self.known_shards = self.known_shards, self.known_shards | {target}
+        if self.meta.namespaced:
+            self.places[place] = (self.position, target)
+        before, held = self.shards.get(source), self.shards.get(target)
+        if before is None or not before.has(place):
+            if held is not None and held.whole and source:
+                held.missing.add(place)
+            return False
+        before.namespaces.discard(place)
+        if held is not None:
+            held.missing.discard(place)
+            if not held.whole:
+                held.namespaces.add(place)
+            return False
+        whole = self.holds_all and target not in known
+        self.shards[target] = HeldShard(whole, self.position, {place}, used=self._now())
+        return True
+
+    def drop(self, shard: str) -> None:
+        """Forget a shard and its objects."""
+        held = self.shards.pop(shard, None)
+        if held is None:
+            return
+        self.holds_all = False
+        self.generation += 1
+        for namespace in [ns for ns in self.spaces if not self.meta.namespaced or self._shard_of(ns) == shard]:
+            self._forget_space(namespace)
+        if not self.meta.namespaced:
+            self.shards.clear()
+
+    def begin_anew(self, meta: Meta, places: dict[str, tuple[int, str]]) -> None:
+        """Start over at another incarnation or after a gap that no log covers: nothing is held."""
+        self.meta = meta
+        self.position = meta.position
+        self.fresh_ms = meta.fresh_ms
+        self.places = places
+        self.known_shards = {"-", *(shard for _, shard in places.values())}
+        self.spaces.clear()
+        self._order.clear()
+        self.shards.clear()
+        self.history.clear()
+        self.holds_all = False
+        self.generation += 1
+        self.advance(meta.position)
+
+    def tell_reset(self) -> None:
+        """The observers' `reset`, once the new state is in place."""
+        for observer in list(self._observers.values()):
+            if observer.reset is not None:
+                try:
+                    observer.reset()
+                except Exception:
+                    log.exception("an observer of %s failed to start over", self.gvr)
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _source(self) -> Source:
+        if self.source is None:
+            raise Unusable(f"{self.gvr} is closed")
+        return self.source
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    def _spaces_of(self, namespaces: Collection[str]) -> list[Space]:
+        return [space for namespace in namespaces if (space := self.spaces.get(namespace)) is not None]
+
+    def _shard_of(self, namespace: str) -> str | None:
+        place = self.places.get(namespace)
+        return place[1] if place is not None else None
+
+    def _missing_shard(self, namespace: str) -> str | None:
+        """The shard that must be hydrated before the namespace can be read."""
+        shard = self._shard_of(namespace)
+        if shard is None:
+            return None  # No object of this resource was ever in it.
+        held = self.shards.get(shard)
+        return None if held is not None and held.has(namespace) else shard
+
+    def _missing_shards(self) -> set[str]:
+        return {
+            shard
+            for shard in self.known_shards
+            if (held := self.shards.get(shard)) is None or not held.whole or held.missing
+        }
+
+    def _touch(self, namespaces: Collection[str] | None) -> None:
+        now = self._now()
+        shards = self.shards if namespaces is None else {self._shard_of(namespace) for namespace in namespaces}
+        for shard in shards:
+            if shard is not None and (held := self.shards.get(shard)) is not None:
+                held.used = now
+
+    def _history_missing(self, rv: int, namespaces: Collection[str] | None) -> dict[str, int]:
+        """Shards whose history after `rv` is not in memory, with the RV from which on it is.
+
+        Raises:
+            Gone: it was trimmed, or a namespace's is spread over logs that are not read for it.
+        """
+        if rv < self.history.trimmed:
+            raise Gone(rv, self.history.trimmed)
+        if namespaces is None or not self.meta.namespaced:
+            wanted = set(self.shards)
+        else:
+            wanted = set()
+            for namespace in namespaces:
+                since, shard = self.places.get(namespace, (0, ""))
+                if shard not in self.shards:
+                    continue
+                if self.shards[shard].since > rv and since > rv:
+                    # Its older events are in the log of the shard that it came from.
+                    raise Gone(rv, since)
+                wanted.add(shard)
+        return {shard: self.shards[shard].since for shard in wanted if self.shards[shard].since > rv}
+
+    async def _load_history(self, missing: dict[str, int], rv: int) -> None:
+        """Read from the store's log what happened before the shards were hydrated."""
+        incarnation = self.incarnation
+        loaded = await asyncio.gather(
+            *(self._source().changes((shard,), rv, since) for shard, since in missing.items())
+        )
+        if self.incarnation != incarnation:
+            raise Gone(rv, self.position)
+        older = []
+        for (shard, since), changes in zip(missing.items(), loaded, strict=True):
+            held = self.shards.get(shard)
+            if held is not None and held.since == since:
+                held.since = rv
+                older += changes
+        self.history.prepend(older)
+
+    def _put(self, record: Record) -> Record | None:
+        space = self.spaces.get(record.namespace)
+        if space is None:
+            space = self.spaces[record.namespace] = Space(record.namespace)
+            if self.meta.namespaced:
+                insort(self._order, record.namespace + "/")
+        old = space.put(record)
+        self.generation += 1
+        space.generation = self.generation
+        return old
+
+    def _remove(self, namespace: str, name: str) -> Record | None:
+        space = self.spaces.get(namespace)
+        if space is None:
+            return None
+        old = space.remove(name)
+        if old is not None:
+            self.generation += 1
+            space.generation = self.generation
+            if not space.count:
+                self._forget_space(namespace)
+        return old
+
+    def _forget_space(self, namespace: str) -> None:
+        del self.spaces[namespace]
+        if self.meta.namespaced:
+            del self._order[bisect_left(self._order, namespace + "/")]
