@@ -1,0 +1,386 @@
+"""The options of a list, watch or get: decoded, defaulted and validated as upstream does, in its order.
+
+A request meets these checks one after the other; each is a function, so that authorization and the
+read itself can stand between them:
+
+    paths.parse              400 of a broken path                     (kube.paths)
+    check_timeout            400, before anybody is identified
+    …identify, authorize…    401, 403
+    check_route              404, 405
+    negotiation.negotiate    406
+    parse / parse_get        400, 422, 400: query, ListOptions, field labels, name
+    check_watchable          405
+    resource_version         400 or 500                               (the first thing that storage does)
+    …read…                   404, 410, 504 …
+    check_shape, check_include_object, check_stream                   (server.negotiation)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from kube import fields, status
+from kube.durations import DurationError, parse_duration
+from kube.paths import RequestInfo
+from kube.query import Query
+from kube.resource_version import InvalidResourceVersion, Match
+from kube.resource_version import parse as parse_resource_version
+from kube.resources import NAMESPACES, Resource
+from kube.selectors import EVERY_FIELD, EVERYTHING, FieldSelector, FieldTerm, LabelSelector, SelectorError
+from kube.status import FieldError
+from kube.strconv import NumError, parse_int, quote
+from kube.version import ServerVersion
+
+WATCH_OPTIONS_SINCE = ServerVersion(1, 27)
+"""sendInitialEvents exists, and watches are validated by rules of their own."""
+REQUEST_DEADLINE_SINCE = ServerVersion(1, 21)
+EXPORT_REFUSED_SINCE = ServerVersion(1, 21)
+INVALID_VERSION_IS_400_SINCE = ServerVersion(1, 33)
+
+DEFAULT_REQUEST_SECONDS = 60.0
+"""Upstream's `--request-timeout`: the longest that a request other than a watch may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """What a list or watch asks for, beyond the resource and namespace.
+
+    `resource_version` is the text (""/"0" have meanings of their own), `continue_token` is opaque here.
+    `limit` is 0 for none. `send_initial_events` is None where unset, and already defaulted otherwise.
+    `timeout_seconds` is of a watch: None where unset (upstream then picks one), negative means over at once.
+    `field_selector` has all terms; `single_name` and `namespace_from_selector` say what they fix.
+    """
+
+    label_selector: LabelSelector = EVERYTHING
+    field_selector: FieldSelector = EVERY_FIELD
+    resource_version: str = ""
+    match: Match = Match.UNSET
+    limit: int = 0
+    continue_token: str = ""
+    watch: bool = False
+    allow_bookmarks: bool = False
+    send_initial_events: bool | None = None
+    timeout_seconds: int | None = None
+    include_object: str = ""
+    single_name: str = ""
+    """Every selected object has this name: from the path, or an exact `metadata.name`."""
+    namespace_from_selector: str | None = None
+    """From 1.27 on: a list of all namespaces with this exact `metadata.namespace` is that namespace's list."""
+
+    @property
+    def selects_everything(self) -> bool:
+        """Whether neither selector restricts anything: only then lists carry remainingItemCount."""
+        return self.label_selector.empty and self.field_selector.empty
+
+    @property
+    def content_fields(self) -> FieldSelector:
+        """The field selector without name and namespace: what a record's `fields` are matched with."""
+        return self.field_selector.without(fields.NAME, fields.NAMESPACE)
+
+
+@dataclass(frozen=True, slots=True)
+class GetOptions:
+    """What a get asks for, beyond the object."""
+
+    resource_version: str = ""
+    include_object: str = ""
+    export: bool = False
+    """1.20 alone: without what the server sets. Not ours to answer: forward."""
+
+
+def check_timeout(info: RequestInfo, version: ServerVersion) -> float | None:
+    """The seconds that the request may take, by its `timeout` parameter; None for a watch.
+
+    Comes before authentication.
+
+    Raises:
+        BadRequest: `timeout` is no duration (from 1.21 on; before, nothing looked at it).
+    """
+    if version < REQUEST_DEADLINE_SINCE:
+        return None if info.verb == "watch" else DEFAULT_REQUEST_SECONDS
+    if info.verb in ("watch", "proxy") or info.subresource in ("log", "exec", "attach", "portforward", "proxy"):
+        return None
+    text = info.query.text("timeout")
+    if not text:
+        return DEFAULT_REQUEST_SECONDS
+    try:
+        seconds = parse_duration(text)
+    except DurationError as error:
+        raise status.bad_request(f"invalid timeout specified in the request URL - {error}") from None
+    return min(seconds, DEFAULT_REQUEST_SECONDS) if seconds else DEFAULT_REQUEST_SECONDS
+
+
+def check_route(info: RequestInfo, resource: Resource, *, custom: bool) -> None:
+    """Refuse the paths and methods that a known, served resource does not have.
+
+    For reads (GET, HEAD) of the resource itself; subresources are upstream's to answer. Comes after
+    authorization, which does not know what exists.
+
+    Raises:
+        NotFound: a built-in resource has no such route.
+        PlainError: 404, likewise of a custom resource.
+        StatusError: 405 for a HEAD of a built-in resource, or a verb that the resource has not.
+    """
+    if custom:
+        _check_custom_route(info, resource)
+    else:
+        _check_built_in_route(info, resource)
+
+
+def _check_custom_route(info: RequestInfo, resource: Resource) -> None:
+    """Custom resources have no router: their handler looks at scopes and verbs alone."""
+    across = info.is_collection  # lists and watches may go across namespaces
+    if bool(info.namespace) != resource.namespaced and not (resource.namespaced and across):
+        raise status.plain_404()
+    if not info.verb:
+        raise status.method_not_allowed(resource.gvr, info.verb)
+
+
+def _check_built_in_route(info: RequestInfo, resource: Resource) -> None:
+    """Built-in resources have a route for each form of path and method."""
+    anywhere = len(info.parts) < 2 if resource.namespaced else resource.gvr == NAMESPACES
+    served = bool(info.namespace) == resource.namespaced or anywhere
+    unnamed_rest = len(info.parts) > 1 and not info.path_name
+    unwatchable = info.legacy_watch and "watch" not in resource.verbs
+    if not served or unnamed_rest or unwatchable or info.verb == "proxy":
+        raise status.not_found_route()
+    if info.method == "HEAD" or not info.verb or (info.verb in ("get", "list") and info.verb not in resource.verbs):
+        raise status.method_not_allowed_route()
+
+
+def check_watchable(info: RequestInfo, resource: Resource) -> None:
+    """Refuse a watch of a resource that has none. Comes after the options.
+
+    Raises:
+        StatusError: 405.
+    """
+    if info.verb == "watch" and "watch" not in resource.verbs:
+        raise status.method_not_allowed(resource.gvr, "watch")
+
+
+def parse(
+    info: RequestInfo,
+    query: Query,
+    version: ServerVersion,
+    resource: Resource,
+    *,
+    custom: bool = False,
+    selectable: Iterable[str] = (),
+    watch_list: bool | None = None,
+) -> ListOptions:
+    """The options of a list or watch.
+
+    Args:
+        info: the request, by `kube.paths.parse`.
+        query: its query.
+        version: upstream's.
+        resource: what is listed.
+        custom: whether it is of a CustomResourceDefinition.
+        selectable: the jsonPaths of its selectable fields, of this version.
+        watch_list: whether upstream's gate WatchList is on; None: as in that version by default.
+
+    Raises:
+        BadRequest: an option that does not decode, a selector or field label that is refused, or a
+            field selector that contradicts the path's name.
+        StatusError: 422, options that do not go together.
+    """
+    gate = watch_list_default(version) if watch_list is None else watch_list
+    options = _decode(query, version)
+    match = query.text("resourceVersionMatch")
+    if gate and _starts_from_nowhere(options, match):
+        options = replace(options, send_initial_events=True)
+        match = Match.NOT_OLDER_THAN.value
+    if options.watch and version >= WATCH_OPTIONS_SINCE:
+        faults = _watch_faults(options, match, gate)
+    else:
+        faults = _list_faults(options, match)
+    if faults:
+        raise status.invalid_list_options(faults)
+    options = replace(options, match=Match(match), watch=options.watch or info.verb == "watch")
+    return _with_fields(options, info, version, resource, custom, selectable)
+
+
+def parse_get(query: Query, version: ServerVersion) -> GetOptions:
+    """The options of a get.
+
+    Raises:
+        BadRequest: `export`, from 1.21 on.
+    """
+    export = query.flag("export")
+    if export and version >= EXPORT_REFUSED_SINCE:
+        raise status.bad_request("the export parameter, deprecated since v1.14, is no longer supported")
+    return GetOptions(query.text("resourceVersion"), query.text("includeObject"), export)
+
+
+def resource_version(text: str, *, verb: str, version: ServerVersion, from_etcd: bool = False) -> int:
+    """The number of an option's resource version, 0 for "" and "0".
+
+    Comes with the read, after all other options, and (on a list) after the continue token.
+
+    Args:
+        text: the option.
+        verb: `list`, `get` or `watch`: lists answer differently from 1.33 on.
+        version: upstream's.
+        from_etcd: whether upstream serves this list from etcd: events, and until 1.32 pages.
+
+    Raises:
+        StatusError: 400 or an unclassified 500.
+    """
+    try:
+        return parse_resource_version(text)
+    except InvalidResourceVersion as error:
+        if verb == "list" and (from_etcd or version >= INVALID_VERSION_IS_400_SINCE):
+            raise status.bad_request(f"invalid resource version: {error.field_error}") from None
+        raise status.unclassified_500(error.field_error) from None
+
+
+def check_continue(options: ListOptions) -> None:
+    """Refuse a continue token together with a resource version. Comes after the token was decoded.
+
+    Raises:
+        BadRequest: 400.
+    """
+    if options.continue_token and options.resource_version not in ("", "0"):
+        raise status.bad_request("specifying resource version is not allowed when using continue")
+
+
+def check_name(name: str, problem: str) -> None:
+    """Refuse to get an object whose name cannot be stored; `problem` is from `kube.paths.invalid_name`.
+
+    Raises:
+        BadRequest: 400.
+    """
+    if problem:
+        raise status.bad_request(f"Name parameter invalid: {quote(name)}: {problem}")
+
+
+def watch_list_default(version: ServerVersion) -> bool:
+    """Whether the gate WatchList is on where nobody set it: beta in 1.32, off again in 1.33, on since 1.34."""
+    return version >= ServerVersion(1, 34) or version == ServerVersion(1, 32)
+
+
+def _decode(query: Query, version: ServerVersion) -> ListOptions:
+    """The raw options, decoded in upstream's order: numbers first, then selectors."""
+    try:
+        timeout_seconds = _integer(query, "timeoutSeconds")
+        limit = _integer(query, "limit")
+        label_selector = LabelSelector.parse(query.text("labelSelector"), version)
+        field_selector = FieldSelector.parse(query.text("fieldSelector"))
+    except (NumError, SelectorError) as error:
+        raise status.bad_request(str(error)) from None
+    send_initial_events = None
+    if version >= WATCH_OPTIONS_SINCE and "sendInitialEvents" in query:
+        send_initial_events = query.flag("sendInitialEvents")
+    return ListOptions(
+        label_selector=label_selector,
+        field_selector=field_selector,
+        resource_version=query.text("resourceVersion"),
+        limit=max(limit or 0, 0),
+        continue_token=query.text("continue"),
+        watch=query.flag("watch"),
+        allow_bookmarks=query.flag("allowWatchBookmarks"),
+        send_initial_events=send_initial_events,
+        timeout_seconds=timeout_seconds or None,
+        include_object=query.text("includeObject"),
+    )
+
+
+def _integer(query: Query, name: str) -> int | None:
+    text = query.get(name)
+    return None if text is None else parse_int(text)
+
+
+def _starts_from_nowhere(options: ListOptions, match: str) -> bool:
+    """Whether a watch says nothing of how it starts: the gate WatchList then gives it initial events."""
+    return options.watch and options.send_initial_events is None and not match and options.resource_version in ("", "0")
+
+
+_NEEDS_VERSION = "resourceVersionMatch is forbidden unless resourceVersion is provided"
+_NO_CONTINUE = "resourceVersionMatch is forbidden when continue is provided"
+_NO_EXACT_ZERO = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+
+
+def _list_faults(options: ListOptions, match: str) -> list[FieldError]:
+    """The rules of lists, and before 1.27 of watches too."""
+    faults = []
+    if match:
+        if options.watch:
+            faults.append(_forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch"))
+        if not options.resource_version:
+            faults.append(_forbidden("resourceVersionMatch", _NEEDS_VERSION))
+        if options.continue_token:
+            faults.append(_forbidden("resourceVersionMatch", _NO_CONTINUE))
+        if match not in (Match.EXACT.value, Match.NOT_OLDER_THAN.value):
+            faults.append(_unsupported("resourceVersionMatch", match, '"Exact", "NotOlderThan", ""'))
+        if match == Match.EXACT.value and options.resource_version == "0":
+            faults.append(_forbidden("resourceVersionMatch", _NO_EXACT_ZERO))
+    if options.send_initial_events is not None:
+        faults.append(_forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+    return faults
+
+
+_NEEDS_NOT_OLDER_THAN = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+_NEEDS_GATE = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
+_NEEDS_INITIAL_EVENTS = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+
+
+def _watch_faults(options: ListOptions, match: str, gate: bool) -> list[FieldError]:
+    """The rules of watches from 1.27 on."""
+    faults = []
+    if options.send_initial_events is not None:
+        if match != Match.NOT_OLDER_THAN.value:
+            faults.append(_forbidden("resourceVersionMatch", _NEEDS_NOT_OLDER_THAN))
+        if not gate:
+            faults.append(_forbidden("sendInitialEvents", _NEEDS_GATE))
+    if match:
+        if options.send_initial_events is None:
+            faults.append(_forbidden("resourceVersionMatch", _NEEDS_INITIAL_EVENTS))
+        if match != Match.NOT_OLDER_THAN.value:
+            faults.append(_unsupported("resourceVersionMatch", match, '"NotOlderThan"'))
+        if options.continue_token:
+            faults.append(_forbidden("resourceVersionMatch", _NO_CONTINUE))
+    return faults
+
+
+def _forbidden(field: str, text: str) -> FieldError:
+    return FieldError(field, "FieldValueForbidden", f"Forbidden: {text}")
+
+
+def _unsupported(field: str, value: str, supported: str) -> FieldError:
+    text = f"Unsupported value: {quote(value)}: supported values: {supported}"
+    return FieldError(field, "FieldValueNotSupported", text)
+
+
+def _with_fields(
+    options: ListOptions,
+    info: RequestInfo,
+    version: ServerVersion,
+    resource: Resource,
+    custom: bool,
+    selectable: Iterable[str],
+) -> ListOptions:
+    """The options with field labels checked and the name and namespace that they fix."""
+    selector = options.field_selector
+    try:
+        selector = fields.check(
+            selector,
+            resource.gvr,
+            version,
+            custom=custom,
+            namespaced=resource.namespaced,
+            selectable=selectable,
+        )
+    except SelectorError as error:
+        raise status.bad_request(str(error)) from None
+    name = selector.required(fields.NAME)
+    if info.name:
+        if selector.empty:
+            name = info.name
+            selector = FieldSelector((FieldTerm(fields.NAME, "=", name),))
+        elif name != info.name:
+            raise status.bad_request("fieldSelector metadata.name doesn't match requested name")
+    namespace = None
+    if resource.namespaced and not info.namespace and version >= WATCH_OPTIONS_SINCE:
+        namespace = selector.required(fields.NAMESPACE) or None
+    return replace(options, field_selector=selector, single_name=name or "", namespace_from_selector=namespace)
