@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(os.environ.get("VENV", str(ROOT / ".venv")))
@@ -42,7 +41,7 @@ def find_python() -> str:
         question = f"import sys; sys.exit(sys.version_info < {OLDEST!r})"
         if path and subprocess.run([path, "-c", question], check=False).returncode == 0:
             return path
-    stop(
+    raise SystemExit(
         f"larder needs Python {OLDEST[0]}.{OLDEST[1]} or newer; python3 here is {sys.version.split()[0]}."
         " On Debian 12, Ubuntu 24.04 and later: apt-get install python3; else a python3.11 (or newer) on PATH."
     )
@@ -65,7 +64,7 @@ def make_venv(python: str) -> None:
         if all(runs(command) for command in way) and works(PYTHON):
             return
     shutil.rmtree(VENV, ignore_errors=True)
-    stop(
+    raise SystemExit(
         "No virtual environment could be made: this Python comes without the venv module.\n"
         "Debian and Ubuntu: apt-get install python3-venv, then run the same command again."
     )
@@ -89,7 +88,9 @@ def install(what: str) -> None:
         if follow(command):
             return
         say("The locked versions could not be installed: trying the newest that fit." if locked else "")
-    stop("pip could not install the packages, see above. Is the Python package index (or your mirror of it) reachable?")
+    raise SystemExit(
+        "pip could not install the packages, see above. Is the Python package index (or your mirror of it) reachable?"
+    )
 
 
 def follow(command: list[str]) -> bool:
@@ -136,10 +137,6 @@ def runs(command: list[str]) -> bool:
 def say(text: str) -> None:
     if text:
         print(text, flush=True)
-
-
-def stop(text: str) -> NoReturn:
-    raise SystemExit(text)
 
 
 if __name__ == "__main__":
