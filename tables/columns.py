@@ -54,6 +54,7 @@ class Columns(Sequence[ColumnDefinition]):
         return escape(_encode(self.definitions))
 
     def names(self) -> tuple[str, ...]:
+        """The columns' names, in order."""
         return tuple(column.name for column in self.definitions)
 
     def __len__(self) -> int:

@@ -5,7 +5,7 @@ An absent field, a null and an empty value are one: Go's JSON leaves out what is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from tables.cell import Cell, Moving, Object
@@ -28,14 +28,17 @@ def items(obj: Object, key: str) -> list[Any]:
 
 
 def metadata(obj: Object) -> Object:
+    """The object's metadata, empty where there is none."""
     return obj.get("metadata") or {}
 
 
 def spec(obj: Object) -> Object:
+    """The object's spec, empty where there is none."""
     return obj.get("spec") or {}
 
 
 def status(obj: Object) -> Object:
+    """The object's status, empty where there is none."""
     return obj.get("status") or {}
 
 
@@ -83,16 +86,25 @@ def count(*dotted: str) -> Callable[[Object], Cell]:
 
 
 def name(obj: Object) -> str:
+    """A cell that shows the object's name."""
     return metadata(obj).get("name") or ""
 
 
-def since(text: str | None, absent: str = UNKNOWN) -> Moving | str:
-    """The time passed since an RFC 3339 timestamp; `absent` where there is none or it is Go's zero time."""
-    t = instant(text) if text else None
-    return absent if t is None or t == ZERO_INSTANT else Moving(t)
+def since(text: str | None, absent: str = UNKNOWN, invalid: str = UNKNOWN) -> Moving | str:
+    """The time passed since an RFC 3339 timestamp.
+
+    `absent` stands for none or Go's zero time, `invalid` for a text that is no timestamp.
+    """
+    if not text:
+        return absent
+    t = instant(text)
+    if t is None:
+        return invalid
+    return absent if t == ZERO_INSTANT else Moving(t)
 
 
 def age(obj: Object) -> Cell:
+    """A cell that shows the time since the object was created."""
     return since(metadata(obj).get("creationTimestamp"))
 
 
@@ -112,6 +124,7 @@ def containers(pod: Object) -> str:
 
 
 def images(pod: Object) -> str:
+    """The images of a pod spec's containers, without its init containers."""
     return ",".join(container.get("image") or "" for container in items(pod, "containers"))
 
 
@@ -125,6 +138,7 @@ def labels_text(labels: dict[str, str] | None) -> str:
 
 
 def annotation(obj: Object, key: str) -> str | None:
+    """The value of an annotation, which may be empty; None where there is none."""
     value: str | None = mapping(metadata(obj), "annotations").get(key)
     return value
 
@@ -142,10 +156,6 @@ def first_and_more(texts: list[str], most: int, total: int) -> str:
     """
     shown = ",".join(texts[:most])
     return f"{shown} + {total - most} more..." if total > most else shown
-
-
-def unique_sorted(texts: Iterable[str]) -> list[str]:
-    return sorted(set(texts))
 
 
 NAME = Column("Name", name, format="name")

@@ -45,6 +45,7 @@ class Column:
     until: str = "99.0"
 
     def printed_by(self, version: ServerVersion) -> bool:
+        """Whether a server of this version has the column in this form."""
         return ServerVersion.parse(self.since) <= version <= ServerVersion.parse(self.until)
 
     def definition(self) -> ColumnDefinition:

@@ -14,6 +14,7 @@ import msgspec
 from kube.resources import GVR
 from kube.version import ServerVersion
 from tables.columns import ColumnDefinition, Columns
+from tables.custom import crd_columns, crd_printer
 from tables.kinds import (
     admission,
     apps,
@@ -40,7 +41,18 @@ from tables.kinds import (
 from tables.printer import KindTable, Printer
 from tables.row import Row, finish
 
-__all__ = ["ColumnDefinition", "Columns", "Printer", "declared_columns", "default_printer", "printer_for", "row_order"]
+__all__ = [
+    "KIND_TABLES",
+    "ColumnDefinition",
+    "Columns",
+    "Printer",
+    "crd_columns",
+    "crd_printer",
+    "declared_columns",
+    "default_printer",
+    "printer_for",
+    "row_order",
+]
 
 _MODULES: tuple[ModuleType, ...] = (
     admission,

@@ -15,12 +15,12 @@ from tables.duration import human_duration, next_change
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True):
-    """`parts[0] + dur(times[0]) + parts[1] + dur(times[1]) + … + parts[-1]` is the row's wire text
+    r"""`parts[0] + dur(times[0]) + parts[1] + dur(times[1]) + … + parts[-1]` is the row's wire text.
 
-    from `{"cells":[` up to and including `]` of the cells and, where the row has them,
+    It goes from `{"cells":[` up to and including `]` of the cells and, where the row has them,
     `,"conditions":[…]`. What follows in an answer is `,"object":` … `}`.
 
-    `parts` are UTF-8 JSON text (Go escaping: `<`, `>`, `&` as \\u003c …), one more than `times`.
+    `parts` are UTF-8 JSON text (Go escaping: `<`, `>`, `&` as \u003c …), one more than `times`.
     `times` are Unix seconds (fractions allowed) of the instants that durations are counted from.
 
     A pod's row: parts = (b'{"cells":["web-0","1/1","Running","3 (', b' ago)","', b'","10.0.0.1",…]'),

@@ -87,15 +87,16 @@ _V1_KEYS = {
 
 def _as_v2(metrics: list[Object], form: str) -> list[Object]:
     """Metrics of the v1 and v2beta1 form as v2 has them; `form` is what holds the values: target or current."""
-    converted = []
-    for metric in metrics:
-        kind = metric.get("type") or ""
-        source = metric.get(_SOURCES.get(kind, ""))
-        if source is not None:
-            values = {_V1_KEYS[key]: value for key, value in source.items() if key in _V1_KEYS and value is not None}
-            metric = {"type": kind, _SOURCES[kind]: {"name": source.get("name"), form: values}}
-        converted.append(metric)
-    return converted
+    return [_metric_as_v2(metric, form) for metric in metrics]
+
+
+def _metric_as_v2(metric: Object, form: str) -> Object:
+    kind = metric.get("type") or ""
+    source = metric.get(_SOURCES.get(kind, ""))
+    if source is None:
+        return metric
+    values = {_V1_KEYS[key]: value for key, value in source.items() if key in _V1_KEYS and value is not None}
+    return {"type": kind, _SOURCES[kind]: {"name": source.get("name"), form: values}}
 
 
 def _v2beta1(hpa: Object, version: ServerVersion) -> str:

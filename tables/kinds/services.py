@@ -14,7 +14,6 @@ from tables.fields import (
     path,
     spec,
     status,
-    unique_sorted,
 )
 from tables.printer import Column, KindTable
 
@@ -24,7 +23,7 @@ _MOST_ENDPOINTS = 3
 def load_balancer_addresses(obj: Object) -> list[str]:
     """The addresses in an object's load balancer status: each entry's IP, else its host name."""
     entries = items(mapping(status(obj), "loadBalancer"), "ingress")
-    return unique_sorted(filter(None, (entry.get("ip") or entry.get("hostname") for entry in entries)))
+    return sorted({address for entry in entries if (address := entry.get("ip") or entry.get("hostname"))})
 
 
 def _external_ip(obj: Object) -> Cell:
