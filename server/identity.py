@@ -33,7 +33,7 @@ ANONYMOUS = User(ANONYMOUS_NAME, (UNAUTHENTICATED,))
 class CredentialKind(Enum):
     """How the caller proved who they are, which decides how their requests are forwarded."""
 
-    TOKEN = "token"
+    TOKEN = "token"  # noqa: S105 - a word, no secret
     CERTIFICATE = "certificate"
     NONE = "none"
 

@@ -56,7 +56,7 @@ def is_tenants(gvr: GVR) -> bool:
 class Standing:
     """What holds for one user until `valid` turns false."""
 
-    __slots__ = ("_scopes", "grants", "subjects", "tenants", "user", "valid")
+    __slots__ = ("grants", "scopes", "subjects", "tenants", "user", "valid")
 
     def __init__(self, user: User, subjects: frozenset[str], grants: Grants, tenants: frozenset[str]) -> None:
         self.user = user
@@ -65,7 +65,7 @@ class Standing:
         self.tenants = tenants
         """Names of the tenants that the user owns."""
         self.valid = True
-        self._scopes: dict[tuple[GVR, str, str], Scope | None] = {}
+        self.scopes: dict[tuple[GVR, str, str], Scope | None] = {}
 
     def decide(self, asked: Attributes) -> Decision:
         """Upstream's answer to the question: members of `system:masters` may all."""
@@ -179,17 +179,15 @@ class Policy:
     def scope(self, user: User, resource: Resource, verb: str, namespace: str = "", name: str = "") -> Scope | None:
         """What `verb` (get, list or watch) may show the user; None: refuse.
 
-        Args:
-            namespace: that of the path; "" for all namespaces and for cluster-scoped resources. For the resource
-                `namespaces` it is not looked at.
-            name: of the object that is asked for, or that a field selector `metadata.name=` requires.
+        `namespace` is that of the path: "" for all namespaces and for cluster-scoped resources; for the resource
+        `namespaces` it is not looked at. `name` is that of the object, or what a field selector `metadata.name=` wants.
         """
         standing = self.standing(user)
         if user.master:
             return ALL
         if name:  # not remembered: names are as many as clients care to ask for
             return self._scope(standing, resource, verb, namespace, name)
-        scopes = standing._scopes
+        scopes = standing.scopes
         key = (resource.gvr, verb, namespace)
         if key not in scopes:
             if len(scopes) >= _SCOPES_LIMIT:
