@@ -13,7 +13,8 @@ from tables.cell import Cell, Object
 from tables.columns import ColumnDefinition, Columns
 from tables.fields import name, since
 from tables.gotext import MAX_INT64, MIN_INT64, marshal, sprint_float
-from tables.jsonpath import Byte, EvaluationError, JSONPath, ParseError, Word
+from tables.jsonpath import EvaluationError, JSONPath, ParseError
+from tables.jsonpath_steps import Byte, Word
 from tables.printer import CellFunction, Printer
 
 _INVALID = "<invalid>"

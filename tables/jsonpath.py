@@ -1,47 +1,40 @@
-"""JSONPath as client-go understands it, with its quirks: custom resources declare their columns in it.
+"""JSONPath as client-go reads it: custom resources declare their columns in it.
 
-A template is text with actions in braces; an action is a chain of nodes, each of which turns the
-values that the one before it gave into new ones. Missing keys give nothing; most other misfits are
-errors. `range` is one too: upstream keeps its state from one object to the next.
-Source: client-go util/jsonpath; text/template's comparisons.
+A template is text with actions in braces; an action is a chain of steps. `range` is an error here:
+upstream keeps its state from one object to the next.
+Source: client-go util/jsonpath, the parser.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from tables.gotext import MAX_INT64, MIN_INT64
+from tables.jsonpath_steps import (
+    EvaluationError,
+    Field,
+    Node,
+    Values,
+    Word,
+    existing,
+    filtered,
+    identifier,
+    literal,
+    recursive,
+    run,
+    slice_of,
+    text_node,
+    union,
+    wildcard,
+)
 
-Values = list[Any]
-Node = Callable[[Values], Values]
-"""One step of an action.
-
-Raises:
-    EvaluationError: the values do not fit.
-"""
+__all__ = ["EvaluationError", "JSONPath", "ParseError"]
 
 
 class ParseError(ValueError):
     """The text is no template."""
-
-
-class EvaluationError(ValueError):
-    """A step did not fit its values; `partial` is what had been found, which a filter's existence test counts."""
-
-    def __init__(self, message: str, partial: Values) -> None:
-        super().__init__(message)
-        self.partial = partial
-
-
-class Byte(int):
-    """An element of a string, a uint8: not comparable with the integers of JSON."""
-
-
-class Word(int):
-    """An integer of the template, an int: comparable with an int64, and no int64 itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +54,7 @@ class JSONPath:
         """
         actions: list[tuple[Node, ...]] = []
         _Parser(template).template(actions)
-        keys = [node.key for node in actions[0] if isinstance(node, _Field)] if len(actions) == 1 else []
+        keys = [node.key for node in actions[0] if isinstance(node, Field)] if len(actions) == 1 else []
         return cls(tuple(actions), tuple(keys) if keys and len(keys) == len(actions[0]) else None)
 
     def first(self, obj: Any) -> Values:
@@ -81,186 +74,9 @@ class JSONPath:
                     return []
                 obj = obj[key]
             return [obj]
-        results = [_run(action, [obj]) for action in self.actions]
+        results = [run(action, [obj]) for action in self.actions]
         return results[0] if results else []
 
-
-def _run(nodes: tuple[Node, ...], values: Values) -> Values:
-    for node in nodes:
-        values = node(values)
-    return values
-
-
-# --- steps ---
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """`.key`: of what is no map, nothing."""
-
-    key: str
-
-    def __call__(self, values: Values) -> Values:
-        return [value[self.key] for value in values if isinstance(value, dict) and self.key in value]
-
-
-def _children(value: Any) -> Values:
-    if isinstance(value, dict):
-        return list(value.values())
-    if isinstance(value, str):
-        return [Byte(byte) for byte in value.encode()]
-    return value if isinstance(value, list) else []
-
-
-def _wildcard(values: Values) -> Values:
-    return [child for value in values for child in _children(value)]
-
-
-def _recursive(values: Values) -> Values:
-    """The values and everything below them that has children of its own, parents first."""
-    found: Values = []
-    waiting = list(reversed(values))
-    while waiting:
-        value = waiting.pop()
-        if children := _children(value):
-            found.append(value)
-            waiting.extend(reversed(children))
-    return found
-
-
-def _literal(value: Any) -> Node:
-    return lambda values: [value] * len(values)
-
-
-def _text(text: str) -> Node:
-    return lambda _values: [text]
-
-
-def _identifier(name: str) -> Node:
-    def fail(values: Values) -> Values:
-        raise EvaluationError(f"unrecognized identifier {name}", values)
-
-    return fail
-
-
-def _union(actions: list[tuple[Node, ...]]) -> Node:
-    def join(values: Values) -> Values:
-        joined: Values = []
-        for action in actions:
-            try:
-                joined.extend(_run(action, values))
-            except EvaluationError as error:
-                raise EvaluationError(str(error), values) from error
-        return joined
-
-    return join
-
-
-def _slice(start: int | None, end: int | None, step: int | None, *, single: bool) -> Node:
-    """`[start:end:step]`; `single` is `[start]`, whose end is the next index."""
-
-    def cut(values: Values) -> Values:
-        result: Values = []
-        for value in values:
-            if value is None:
-                continue
-            if not isinstance(value, list):
-                raise EvaluationError("not an array or slice", values)
-            length = len(value)
-            first = 0 if start is None else start + length if start < 0 else start
-            last = length if end is None else end + length if end < 0 or (end == 0 and single) else end
-            if first == last:
-                return result
-            if not 0 <= first < length or not 0 <= last <= length or first > last:
-                raise EvaluationError("array index out of bounds", values)
-            if step is not None and step <= 0:
-                raise EvaluationError("step must be > 0", values)
-            result.extend(value[first : last : step or 1])
-        return result
-
-    return cut
-
-
-def _filter(left: tuple[Node, ...], operator: str, right: tuple[Node, ...]) -> Node:
-    def choose(values: Values) -> Values:
-        chosen: Values = []
-        for value in values:
-            if not isinstance(value, list):
-                raise EvaluationError("not an array or slice and cannot be filtered", values)
-            for element in value:
-                lefts = _one(left, element, values)
-                rights = _one(right, element, values) if lefts else []
-                if lefts and rights and _compare(lefts[0], operator, rights[0], chosen):
-                    chosen.append(element)
-        return chosen
-
-    return choose
-
-
-def _one(action: tuple[Node, ...], element: Any, values: Values) -> Values:
-    """At most one value, since no more can be compared."""
-    try:
-        found = _run(action, [element])
-    except EvaluationError as error:
-        raise EvaluationError(str(error), values) from error
-    if len(found) > 1:
-        raise EvaluationError("can only compare one element at a time", values)
-    return found
-
-
-def _exists(action: tuple[Node, ...]) -> Node:
-    def present(element: Any) -> bool:
-        try:
-            return bool(_run(action, [element]))
-        except EvaluationError as error:
-            return bool(error.partial)
-
-    def choose(values: Values) -> Values:
-        for value in values:
-            if not isinstance(value, list):
-                raise EvaluationError("not an array or slice and cannot be filtered", values)
-        return [element for value in values for element in value if present(element)]
-
-    return choose
-
-
-def _kind(value: Any) -> str:
-    """The kind by which Go compares; empty where it does not."""
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, Byte):
-        return "uint"
-    if isinstance(value, int):
-        return "int" if MIN_INT64 <= value <= MAX_INT64 else "float"
-    if isinstance(value, float):
-        return "float"
-    return "string" if isinstance(value, str) else ""
-
-
-_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
-    "==": lambda left, right: left == right,
-    "!=": lambda left, right: left != right,
-    "<": lambda left, right: left < right,
-    "<=": lambda left, right: left <= right,
-    ">": lambda left, right: left > right,
-    ">=": lambda left, right: left >= right,
-}
-
-
-def _compare(left: Any, operator: str, right: Any, chosen: Values) -> bool:
-    if operator not in _COMPARISONS:
-        raise EvaluationError(f"unrecognized filter operator {operator}", chosen)
-    kind = _kind(left)
-    if not kind or kind != _kind(right):
-        raise EvaluationError("incompatible types for comparison", chosen)
-    if kind == "bool" and operator not in ("==", "!="):
-        raise EvaluationError("invalid type for comparison", chosen)
-    if kind == "string":  # Go orders strings by their UTF-8 bytes
-        return _COMPARISONS[operator](left.encode(), right.encode())
-    return _COMPARISONS[operator](left, right)
-
-
-# --- parsing ---
 
 _DICT_KEY = re.compile(r"'([^']*)'")
 _SLICE = re.compile(r"(-?[0-9]*)(:-?[0-9]*)?(:-?[0-9]*)?")
@@ -287,7 +103,7 @@ class _Parser:
             opening = self.text.find("{", self.position)
             if opening != self.position:
                 end = len(self.text) if opening < 0 else opening
-                actions.append((_text(self.text[self.position : end]),))
+                actions.append((text_node(self.text[self.position : end]),))
                 self.position = end
                 continue
             self.position += 1
@@ -300,7 +116,7 @@ class _Parser:
             if self.text.startswith("[?(", self.position):
                 nodes.append(self.filter())
             elif self.text.startswith("..", self.position):
-                if nodes and nodes[-1] is _recursive:
+                if nodes and nodes[-1] is recursive:
                     raise ParseError("invalid multiple recursive descent")
                 nodes.extend(self.recursive())
             else:
@@ -318,7 +134,7 @@ class _Parser:
             case "[":
                 return self.array()
             case '"' | "'":
-                return [_text(self.quoted(char))]
+                return [text_node(self.quoted(char))]
             case ".":
                 return [self.field()]
         if char in "+-" or char.isdecimal():
@@ -331,7 +147,7 @@ class _Parser:
         """`..`, and the key that may follow it."""
         self.position += len("..")
         named = _alphanumeric(self.text[self.position : self.position + 1])
-        return [_recursive, self.field()] if named else [_recursive]
+        return [recursive, self.field()] if named else [recursive]
 
     def field(self) -> Node:
         start = self.position
@@ -343,8 +159,8 @@ class _Parser:
                 break
         name = self.text[start : self.position]
         if name == "*":
-            return _wildcard
-        return _Field(name.replace("\\", ""))
+            return wildcard
+        return Field(name.replace("\\", ""))
 
     def identifier(self) -> Node:
         start = self.position - 1
@@ -352,7 +168,7 @@ class _Parser:
             pass
         self.position -= len(char)
         name = self.text[start : self.position]
-        return _literal(name == "true") if name in ("true", "false") else _identifier(name)
+        return literal(name == "true") if name in ("true", "false") else identifier(name)
 
     def number(self) -> Node:
         start = self.position - 1
@@ -365,7 +181,7 @@ class _Parser:
         value = float(text) if "." in text else int(text)
         # What no int64 can hold is read as a float.
         whole = isinstance(value, int) and MIN_INT64 <= value <= MAX_INT64
-        return _literal(Word(value) if whole else float(value))
+        return literal(Word(value) if whole else float(value))
 
     def quoted(self, quote: str) -> str:
         """The text up to the closing quote, unescaped."""
@@ -383,7 +199,7 @@ class _Parser:
             raise ParseError("unterminated array")
         self.position = end + 1
         if "," in text:
-            return [_union([self.sub_action(f"[{part.strip(' ')}]") for part in text.split(",")])]
+            return [union([self.sub_action(f"[{part.strip(' ')}]") for part in text.split(",")])]
         if key := _DICT_KEY.fullmatch(text):
             return list(self.sub_action(f".{key[1]}"))
         parts = _SLICE.fullmatch(":" if text == "*" else text)
@@ -392,7 +208,7 @@ class _Parser:
         start = self.index(parts[1])
         single = parts[2] is None
         end_index = (start or 0) + 1 if single else self.index(parts[2][1:])
-        return [_slice(start, end_index, self.index((parts[3] or ":")[1:]), single=single)]
+        return [slice_of(start, end_index, self.index((parts[3] or ":")[1:]), single=single)]
 
     @staticmethod
     def index(text: str) -> int | None:
@@ -424,9 +240,9 @@ class _Parser:
             raise ParseError("unclosed array expect ]")
         comparison = _COMPARISON.fullmatch(text)
         if comparison is None:
-            return _exists(self.sub_action(text))
+            return existing(self.sub_action(text))
         left, operator, right = comparison.groups()
-        return _filter(self.sub_action(left), operator, self.sub_action(right))
+        return filtered(self.sub_action(left), operator, self.sub_action(right))
 
     def sub_action(self, text: str) -> tuple[Node, ...]:
         """The nodes of a part that is a template of its own; only its first action counts."""
