@@ -60,6 +60,9 @@ def check(
     """The selector with aliases resolved, if the resource supports all its fields.
 
     Args:
+        selector: as parsed.
+        gvr: the resource; for built-in kinds it decides alone.
+        version: upstream's.
         custom: whether the resource is of a CustomResourceDefinition.
         namespaced: whether a custom resource is namespaced (built-in kinds know).
         selectable: the jsonPaths of `selectableFields` of the custom resource's version.

@@ -63,10 +63,11 @@ _BINARY = {
 _SETS = (Operator.IN, Operator.NOT_IN)
 _COMPARISONS = (Operator.GREATER_THAN, Operator.LESS_THAN)
 _EXPECTED_OPERATOR = "in, notin, =, ==, !=, gt, lt"
-_EXPECTED_OPERATOR_BEFORE_1_22 = "'=', '!=', '==', 'in', notin'"  # the quotes are upstream's
+_EXPECTED_OPERATOR_BEFORE = "'=', '!=', '==', 'in', notin'"  # the quotes are upstream's
+_OPERATORS_LISTED_SINCE = ServerVersion(1, 22)
 
 _END = ""
-_TOKEN = re.compile(r"[ \t\r\n]*(==|!=|[=!(),><]|[^ \t\r\n=!(),><\x00]+|\x00)?")
+_LEXEME = re.compile(r"[ \t\r\n]*(==|!=|[=!(),><]|[^ \t\r\n=!(),><\x00]+|\x00)?")
 _SYMBOLS = frozenset(("==", "!=", "=", "!", "(", ")", ",", ">", "<", _END))
 
 
@@ -80,44 +81,44 @@ def parse_requirements(text: str, version: ServerVersion) -> tuple[Requirement, 
 
 
 def _scan(text: str) -> list[str]:
-    """The tokens, "" at the end. A NUL ends an identifier, and where a token begins the text (as in Go's lexer)."""
-    tokens = []
+    """The lexemes, "" at the end. A NUL ends an identifier, and where one begins the text (as in Go's lexer)."""
+    lexemes = []
     position = 0
     while True:
-        match = _TOKEN.match(text, position)
+        match = _LEXEME.match(text, position)
         assert match is not None  # every part of the pattern is optional
-        token = match[1]
+        lexeme = match[1]
         position = match.end()
-        if token is None or token == "\x00":
-            tokens.append(_END)
-            return tokens
-        if token not in _SYMBOLS and text.startswith("\x00", position):
+        if lexeme is None or lexeme == "\x00":
+            lexemes.append(_END)
+            return lexemes
+        if lexeme not in _SYMBOLS and text.startswith("\x00", position):
             position += 1
-        tokens.append(token)
+        lexemes.append(lexeme)
 
 
 class _Parser:
     def __init__(self, text: str, version: ServerVersion) -> None:
-        self._tokens = _scan(text)
+        self._lexemes = _scan(text)
         self._position = 0
         self._version = version
 
     def _peek(self) -> str:
-        return self._tokens[self._position]
+        return self._lexemes[self._position]
 
     def _next(self) -> str:
-        token = self._tokens[self._position]
+        lexeme = self._lexemes[self._position]
         self._position += 1
-        return token
+        return lexeme
 
     def parse(self) -> tuple[Requirement, ...]:
         requirements: list[Requirement] = []
         while True:
-            token = self._peek()
-            if token == _END:
+            lexeme = self._peek()
+            if lexeme == _END:
                 return tuple(requirements)
-            if token in _SYMBOLS and token != "!":
-                raise SelectorError(f"found '{token}', expected: !, identifier, or 'end of string'")
+            if lexeme in _SYMBOLS and lexeme != "!":
+                raise SelectorError(f"found '{lexeme}', expected: !, identifier, or 'end of string'")
             try:
                 requirements.append(self._requirement())
             except SelectorError as error:
@@ -132,49 +133,49 @@ class _Parser:
                 raise SelectorError(f"found '{following}', expected: identifier after ','")
 
     def _requirement(self) -> Requirement:
-        token = self._next()
-        negated = token == "!"
+        lexeme = self._next()
+        negated = lexeme == "!"
         if negated:
-            token = self._next()
-        if token in _SYMBOLS:
-            raise SelectorError(f"found '{token}', expected: identifier")
-        self._check_key(token)
+            lexeme = self._next()
+        if lexeme in _SYMBOLS:
+            raise SelectorError(f"found '{lexeme}', expected: identifier")
+        self._check_key(lexeme)
         if negated:
-            return Requirement(token, Operator.DOES_NOT_EXIST)
+            return Requirement(lexeme, Operator.DOES_NOT_EXIST)
         if self._peek() in (_END, ","):
-            return Requirement(token, Operator.EXISTS)
+            return Requirement(lexeme, Operator.EXISTS)
         operator = self._operator()
         values = self._set() if operator in _SETS else {self._exact_value()}
-        return self._checked(Requirement(token, operator, tuple(sorted(values, key=_by_bytes))))
+        return self._checked(Requirement(lexeme, operator, tuple(sorted(values, key=_by_bytes))))
 
     def _operator(self) -> Operator:
-        token = self._next()
-        operator = _BINARY.get(token)
+        lexeme = self._next()
+        operator = _BINARY.get(lexeme)
         if operator is None:
-            structured = self._version >= STRUCTURED_ERRORS_SINCE
-            expected = _EXPECTED_OPERATOR if structured else _EXPECTED_OPERATOR_BEFORE_1_22
-            raise SelectorError(f"found '{token}', expected: {expected}")
+            listed = self._version >= _OPERATORS_LISTED_SINCE
+            expected = _EXPECTED_OPERATOR if listed else _EXPECTED_OPERATOR_BEFORE
+            raise SelectorError(f"found '{lexeme}', expected: {expected}")
         return operator
 
     def _exact_value(self) -> str:
         if self._peek() in (_END, ","):
             return ""
-        token = self._next()
-        if token in _SYMBOLS:
-            raise SelectorError(f"found '{token}', expected: identifier")
-        return token
+        lexeme = self._next()
+        if lexeme in _SYMBOLS:
+            raise SelectorError(f"found '{lexeme}', expected: identifier")
+        return lexeme
 
     def _set(self) -> set[str]:
         """The values in parentheses, the closing one included."""
-        token = self._next()
-        if token != "(":
-            raise SelectorError(f"found '{token}' expected: '('")
-        token = self._peek()
-        if token == ")":
+        lexeme = self._next()
+        if lexeme != "(":
+            raise SelectorError(f"found '{lexeme}' expected: '('")
+        lexeme = self._peek()
+        if lexeme == ")":
             self._next()
             return {""}
-        if token in _SYMBOLS and token != ",":
-            raise SelectorError(f"found '{token}', expected: ',', ')' or identifier")
+        if lexeme in _SYMBOLS and lexeme != ",":
+            raise SelectorError(f"found '{lexeme}', expected: ',', ')' or identifier")
         values = self._identifiers()
         self._next()  # the ")" that _identifiers stopped before
         return values
@@ -182,8 +183,8 @@ class _Parser:
     def _identifiers(self) -> set[str]:
         values: set[str] = set()
         while True:
-            token = self._next()
-            if token == ",":
+            lexeme = self._next()
+            if lexeme == ",":
                 if not values:
                     values.add("")
                 if self._peek() == ")":
@@ -192,10 +193,10 @@ class _Parser:
                 if self._peek() == ",":
                     self._next()
                     values.add("")
-            elif token in _SYMBOLS:
-                raise SelectorError(f"found '{token}', expected: ',', or identifier")
+            elif lexeme in _SYMBOLS:
+                raise SelectorError(f"found '{lexeme}', expected: ',', or identifier")
             else:
-                values.add(token)
+                values.add(lexeme)
                 following = self._peek()
                 if following == ")":
                     return values
@@ -217,7 +218,7 @@ class _Parser:
             if faults:
                 raise SelectorError(f"[{', '.join(faults)}]")
         else:
-            self._check_before_1_22(requirement)
+            self._check_before_1_21(requirement)
         return requirement
 
     def _faults(self, requirement: Requirement) -> list[str]:
@@ -231,7 +232,7 @@ class _Parser:
                 faults.append(f"{path}: Invalid value: {quote(value)}: {'; '.join(errors)}")
         return faults
 
-    def _check_before_1_22(self, requirement: Requirement) -> None:
+    def _check_before_1_21(self, requirement: Requirement) -> None:
         if requirement.operator in _COMPARISONS and not _is_integer(requirement.values[0]):
             raise SelectorError("for 'Gt', 'Lt' operators, the value must be an integer")
         for value in requirement.values:

@@ -1,7 +1,7 @@
 """What may be a label's key and value, and upstream's words for what may not.
 
-The texts changed in two steps: 1.22 gave errors a field path, and later versions speak of bytes and
-of a label key where older ones spoke of characters and of a qualified name.
+The texts changed in steps: 1.21 gave errors a field path, and 1.35 speaks of bytes and of a label key
+where older versions spoke of characters and of a qualified name.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from kube.version import ServerVersion
 MAX_NAME_BYTES = 63
 MAX_PREFIX_BYTES = 253
 
-STRUCTURED_ERRORS_SINCE = ServerVersion(1, 22)
+STRUCTURED_ERRORS_SINCE = ServerVersion(1, 21)
 """From here on selector errors name a field (`values[0][app]: Invalid value: …`)."""
-LABEL_KEY_WORDING_SINCE = ServerVersion(1, 34)
+LABEL_KEY_WORDING_SINCE = ServerVersion(1, 35)
 """From here on: "a valid label key must …", "must be no more than 63 bytes"."""
 
 _NAME = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from kube import gojson, goyaml
 from kube.resources import GVR
+from kube.status_protobuf import encode_status
 from kube.strconv import quote
 
 _DETAILS_ORDER = ("name", "group", "kind", "uid", "causes", "retryAfterSeconds")
@@ -132,8 +133,6 @@ class StatusError(ApiError):
             content_type = "application/yaml"
             body = goyaml.dumps(self.status())
         elif form is ErrorForm.PROTOBUF:
-            from kube.status_protobuf import encode_status
-
             content_type = "application/vnd.kubernetes.protobuf"
             body = encode_status(self.status())
         else:

@@ -1,4 +1,4 @@
-"""The protobuf form of a Status, for clients that accept nothing else: `k8s\\0` and a runtime.Unknown.
+"""The protobuf form of a Status, for clients that accept nothing else: a magic and a runtime.Unknown.
 
 Field numbers are those of apimachinery's generated.proto. Go's generated code writes every string field,
 also an empty one, and so do we.

@@ -23,7 +23,7 @@ from kube.version import ServerVersion
 Verb = Literal["get", "list", "watch"]
 
 MAX_CACHED_ACCEPT = 1024
-AVAILABLE_NAMED_SINCE = ServerVersion(1, 24)
+AVAILABLE_NAMED_SINCE = ServerVersion(1, 25)
 """From here on the router's 406 names the types that it has."""
 PRETTY_CUSTOM_SINCE = ServerVersion(1, 23)
 """Before, custom resources stayed compact, and jsoniter broke empty objects over two lines."""
