@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from server.rendering import Form, Rendering
+    from server.objects import ItemForm
+    from server.rendering import Rendering
     from store.record import Record
 
 TARGET = 32
@@ -38,7 +39,7 @@ class Block:
         self.records = tuple(records)
         self.names = [record.name for record in self.records]
         self.size = sum(record.size for record in self.records)
-        self.renderings: dict[Form, Rendering] = {}
+        self.renderings: dict[ItemForm, Rendering] = {}
         self._labels: Masks | None = None
         self._fields: Masks | None = None
 

@@ -367,7 +367,8 @@ class ResourceView:
 
     def heard_of(self, shard: str) -> bool:
         """A shard that is not held had an event. Returns whether it must be followed from here on:
-        where all others are held it is a new one, and empty until now."""
+        where all others are held it is a new one, and empty until now.
+        """
         if self.holds_all and shard not in self.known_shards:
             self.shards[shard] = HeldShard(whole=True, since=self.position, used=self._now())
         self.known_shards.add(shard)

@@ -1,0 +1,28 @@
+"""Long work on the event loop, in steps that others do not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+STEP_SECONDS = 0.003
+"""The longest that one piece of work keeps the loop, give or take its last step: 5 ms is the promise."""
+
+
+class Pause:
+    """Call it between steps: it lets others run once the time of a step is used up."""
+
+    __slots__ = ("_until",)
+
+    def __init__(self) -> None:
+        self._until = time.perf_counter() + STEP_SECONDS
+
+    @property
+    def due(self) -> bool:
+        """Whether the step has lasted long enough; saves the call of a coroutine in tight loops."""
+        return time.perf_counter() >= self._until
+
+    async def __call__(self) -> None:
+        if self.due:
+            await asyncio.sleep(0)
+            self._until = time.perf_counter() + STEP_SECONDS
