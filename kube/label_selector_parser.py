@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from kube.label_syntax import STRUCTURED_ERRORS_SINCE, key_errors, value_errors
-from kube.strconv import NumError, parse_int, quote
+from kube.strconv import NumError, parse_int, quote, utf8
 from kube.version import ServerVersion
 
 
@@ -146,7 +146,7 @@ class _Parser:
             return Requirement(lexeme, Operator.EXISTS)
         operator = self._operator()
         values = self._set() if operator in _SETS else {self._exact_value()}
-        return self._checked(Requirement(lexeme, operator, tuple(sorted(values, key=_by_bytes))))
+        return self._checked(Requirement(lexeme, operator, tuple(sorted(values, key=utf8))))
 
     def _operator(self) -> Operator:
         lexeme = self._next()
@@ -247,7 +247,3 @@ def _is_integer(text: str) -> bool:
     except NumError:
         return False
     return True
-
-
-def _by_bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from kube.strconv import utf8
 from kube.version import ServerVersion
 
 MAX_NAME_BYTES = 63
@@ -78,4 +79,4 @@ def _too_long(limit: int, version: ServerVersion) -> str:
 
 
 def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
+    return len(text) if text.isascii() else len(utf8(text))

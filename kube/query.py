@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from kube.strconv import parse_bool
+from kube.strconv import parse_bool, utf8
 from kube.version import ServerVersion
 
 SEMICOLONS_REFUSED_SINCE = ServerVersion(1, 23)
@@ -90,7 +90,7 @@ def percent_decode(text: str) -> str:
     """Decode escapes that are known to be whole. Bytes that are not UTF-8 become lone surrogates."""
     if "%" not in text:
         return text
-    decoded = _ESCAPES.sub(_latin, text.encode("utf-8", "surrogateescape").decode("latin-1"))
+    decoded = _ESCAPES.sub(_latin, utf8(text).decode("latin-1"))
     return decoded.encode("latin-1").decode("utf-8", "surrogateescape")
 
 

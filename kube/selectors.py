@@ -17,7 +17,7 @@ from kube.label_selector_parser import (
     SelectorError,
     parse_requirements,
 )
-from kube.strconv import NumError, parse_int
+from kube.strconv import NumError, parse_int, utf8
 from kube.version import ServerVersion
 
 __all__ = [
@@ -105,7 +105,7 @@ class LabelSelector:
 
 
 def _key_bytes(requirement: Requirement) -> bytes:
-    return requirement.key.encode("utf-8", "surrogateescape")
+    return utf8(requirement.key)
 
 
 EVERYTHING = LabelSelector()
@@ -278,7 +278,7 @@ def _parse_fields(text: str) -> FieldSelector:
 
 def _parse_terms(text: str) -> tuple[FieldTerm, ...]:
     terms = []
-    for part in sorted(_split_terms(text), key=lambda part: part.encode("utf-8", "surrogateescape")):
+    for part in sorted(_split_terms(text), key=utf8):
         if not part:
             continue
         field, operator, value = _split_term(part)

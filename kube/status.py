@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from kube import gojson, goyaml
 from kube.resources import GVR
 from kube.status_protobuf import encode_status
-from kube.strconv import quote
+from kube.strconv import quote, utf8
 
 _DETAILS_ORDER = ("name", "group", "kind", "uid", "causes", "retryAfterSeconds")
 _TEXT = "text/plain; charset=utf-8"
@@ -68,7 +68,7 @@ class PlainError(ApiError):
         return RenderedError(
             self.code,
             {"Content-Type": _TEXT, **self.headers},
-            self.text.encode("utf-8", "surrogateescape"),
+            utf8(self.text),
         )
 
 

@@ -71,6 +71,14 @@ def parse_quality(text: str) -> float:
     return float(text)
 
 
+def utf8(text: str) -> bytes:
+    """The bytes that Go sees: surrogates that stand for undecodable bytes become those bytes again."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte: nothing that was decoded has one
+        return text.encode("utf-8", "replace")
+
+
 def quote(text: str) -> str:
     r"""A Go string literal, as `%q` prints it. Lone surrogates stand for bytes that are not UTF-8.
 

@@ -145,8 +145,15 @@ def _check_built_in_route(info: RequestInfo, resource: Resource) -> None:
     unwatchable = info.legacy_watch and "watch" not in resource.verbs
     if not served or unnamed_rest or unwatchable or info.verb == "proxy":
         raise status.not_found_route()
-    if info.method == "HEAD" or not info.verb or (info.verb in ("get", "list") and info.verb not in resource.verbs):
+    if not info.verb or (info.is_read and not _is_routed_read(info, resource)):
         raise status.method_not_allowed_route()
+
+
+def _is_routed_read(info: RequestInfo, resource: Resource) -> bool:
+    """Whether the router has this read: it knows GET alone, and a watch only as a parameter of the list."""
+    if info.method != "GET":
+        return False
+    return info.legacy_watch or ("get" if info.verb == "get" else "list") in resource.verbs
 
 
 def check_watchable(info: RequestInfo, resource: Resource) -> None:
@@ -222,7 +229,7 @@ def resource_version(text: str, *, verb: str, version: ServerVersion, from_etcd:
         text: the option.
         verb: `list`, `get` or `watch`: lists answer differently from 1.33 on.
         version: upstream's.
-        from_etcd: whether upstream serves this list from etcd: events, and until 1.32 pages.
+        from_etcd: whether upstream asks etcd for this list, see `served_by_etcd`.
 
     Raises:
         StatusError: 400 or an unclassified 500.
@@ -233,6 +240,18 @@ def resource_version(text: str, *, verb: str, version: ServerVersion, from_etcd:
         if verb == "list" and (from_etcd or version >= INVALID_VERSION_IS_400_SINCE):
             raise status.bad_request(f"invalid resource version: {error.field_error}") from None
         raise status.unclassified_500(error.field_error) from None
+
+
+def served_by_etcd(options: ListOptions, resource: Resource, version: ServerVersion) -> bool:
+    """Whether upstream asks etcd, not its watch cache, for a list with an unusable resource version.
+
+    It does so for events always, and until 1.32 for exact versions and for pages.
+    """
+    if resource.gvr.resource == "events" and resource.gvr.group in ("", "events.k8s.io"):
+        return True
+    if version >= INVALID_VERSION_IS_400_SINCE:
+        return False
+    return options.match is Match.EXACT or (options.limit > 0 and options.resource_version != "0")
 
 
 def check_continue(options: ListOptions) -> None:
