@@ -1,0 +1,387 @@
+"""One open watch: its beginning, its way through the history, and its waiting for live changes.
+
+The story of a stream is `Watcher.run`. Live changes do not pass through here: the hub writes them
+(`take`, `flush`) and wakes the watcher when something else is to be done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace as replace_record
+
+from kube import status
+from kube.status import StatusError
+from server.hub import MAX_BUFFERED_BYTES, Standing
+from server.matching import Selectors
+from server.pause import Pause
+from server.scope import NOTHING, Scope, ScopeKind
+from server.snapshot import Snapshot, narrowed, pick, take
+from server.view import Gone, Unusable
+from server.watch_events import BodyGone, error_line, event_of
+from server.watch_stream import frame
+from store.record import pack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from server.hub import Hub
+    from server.objects import ItemForm
+    from server.watch_events import ObjectEvent, SharedChange
+    from server.watch_index import Selection
+    from server.watch_start import StartPlan
+    from server.watch_stream import WatchStream
+    from store.record import Record
+
+BOOKMARK_SECONDS = 60.0
+"""Between two bookmarks of one watch: upstream's period."""
+
+BOOKMARK_BEFORE_END_SECONDS = 2.0
+"""How long before its deadline a watch gets one more, so that the next one begins where this one ends."""
+
+WRITE_BYTES = 64 * 1024
+"""Bytes collected for one write while the history or the initial events are sent."""
+
+
+class _Over(Exception):
+    """The stream ends here, cleanly."""
+
+
+class _Unchanged:
+    """The scope is what it was."""
+
+
+_UNCHANGED = _Unchanged()
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How long a watch lasts, by the event loop's clock; `bookmarks`: whether the client asked for any."""
+
+    deadline: float
+    bookmarks: bool
+
+    def next_bookmark(self, now: float) -> float:
+        """When the next periodic bookmark is due, seen from the beginning or the last one; the deadline: never.
+
+        >>> minutes = Lifetime(300.0, bookmarks=True)
+        >>> minutes.next_bookmark(0.0), minutes.next_bookmark(240.0), minutes.next_bookmark(298.0)
+        (60.0, 298.0, 300.0)
+        """
+        due = min(now + BOOKMARK_SECONDS, self.deadline - BOOKMARK_BEFORE_END_SECONDS)
+        return due if self.bookmarks and due > now else self.deadline
+
+
+class Watcher:
+    """See the module. `form` is None for a list of metadata: such a stream ends where it would show something.
+
+    `position`: everything up to this RV was handed to the stream, or is older than its beginning.
+    """
+
+    __slots__ = (
+        "_fault",
+        "_first",
+        "_out",
+        "_out_bytes",
+        "_scope",
+        "_start_rv",
+        "_stopped",
+        "_woken",
+        "form",
+        "hub",
+        "lifetime",
+        "position",
+        "selection",
+        "standing",
+        "stream",
+    )
+
+    def __init__(
+        self, hub: Hub, selection: Selection, form: ItemForm | None, stream: WatchStream, lifetime: Lifetime
+    ) -> None:
+        self.hub = hub
+        self.selection = selection
+        self.form = form
+        self.stream = stream
+        self.lifetime = lifetime
+        self.position = 0
+        self.standing = Standing.CATCHING_UP
+        self._start_rv = 0
+        self._first = True
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._woken = asyncio.Event()
+        self._scope: Scope | _Unchanged | None = _UNCHANGED
+        self._fault: Exception | None = None
+        self._stopped = False
+
+    def __repr__(self) -> str:
+        return f"Watcher({self.hub.view.gvr}, {self.standing.value} at {self.position})"
+
+    # --- what others tell it ----------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """End cleanly, soon."""
+        self._stopped = True
+        self.wake()
+
+    def expire(self) -> None:
+        """End with 410: what happened in between cannot be told."""
+        self.fail(Gone(self.position, self.hub.view.position))
+
+    def fail(self, fault: Exception) -> None:
+        """End with an ERROR."""
+        self._fault = fault
+        self.wake()
+
+    def rescope(self, scope: Scope | None) -> None:
+        """What the user may read has become another; None: nothing, the watch ends."""
+        self._scope = scope
+        self.wake()
+
+    def take(self, shared: SharedChange, event: ObjectEvent) -> None:
+        """A change, to be written at the next `flush`.
+
+        Raises:
+            BodyGone: the bytes to show must be read from the store first.
+            ValueError: the object cannot be shown in this form.
+        """
+        if self.form is None:
+            self.stop()
+            return
+        data = shared.framed(self.hub.writer, event, self.form, self._first, self.stream.framing)
+        self._out.append(data)
+        self._out_bytes += len(data)
+        self._first = False
+        self.position = shared.change.rv
+
+    def flush(self) -> None:
+        """Write what was taken; a client that has too much before it is slow from now on."""
+        if self._out:
+            self.stream.write(b"".join(self._out) if len(self._out) > 1 else self._out[0])
+            self._out.clear()
+            self._out_bytes = 0
+        if self.standing is Standing.SYNCED and self.stream.buffered() > MAX_BUFFERED_BYTES:
+            self.hub.fall_behind(self)
+
+    # --- its life ---------------------------------------------------------------------------------
+
+    async def run(self, plan: StartPlan) -> None:
+        """Everything between the stream's first byte and its end, which is the caller's to write.
+
+        Raises:
+            Stalled: the client took nothing for too long.
+        """
+        if self.lifetime.deadline <= asyncio.get_running_loop().time():
+            return
+        try:
+            async with asyncio.timeout_at(self.lifetime.deadline) as limit:
+                await self._begin(plan)
+                while True:
+                    await self._catch_up()
+                    await self._stay()
+                    await self.stream.drained()
+                    if not isinstance(self._scope, _Unchanged):
+                        await self._change_scope()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        except _Over:
+            pass
+        except Gone as gone:
+            self._add(error_line(status.expired_watch(gone.rv, gone.floor)))
+        except StatusError as error:
+            self._add(error_line(error))
+        except Unusable as error:
+            self._add(error_line(status.service_unavailable(str(error), 1)))
+        finally:
+            self.hub.withdraw(self)
+        self.flush()
+
+    async def _begin(self, plan: StartPlan) -> None:
+        """Wait for what the client wants to see at least, and show the state that it asks for."""
+        view = self.hub.view
+        if plan.fresh:
+            await view.fresh()
+        if plan.reach:
+            await view.reach(plan.reach)
+        await view.ensure(self._namespaces)
+        if plan.after is not None:
+            self.position = plan.after
+        elif plan.initial:
+            await self._show_state(end_bookmark=plan.end_bookmark)
+        else:
+            self.position = view.position
+        self._start_rv = self.position
+
+    async def _show_state(self, *, end_bookmark: bool) -> None:
+        """An ADDED of every selected object, in key order, each with its own RV."""
+        snapshot = take(self.hub.view, self.selection.scope, self._namespaces)
+        self.position = snapshot.position
+        await self._show_all("ADDED", snapshot)
+        if end_bookmark:
+            self._add_bookmark(snapshot.position, initial_end=True)
+
+    async def _catch_up(self) -> None:
+        """From the position to the view's, through the history; then live."""
+        await self._replay()
+        self.flush()
+        self.hub.join(self)
+
+    async def _replay(self) -> None:
+        """Tell what happened after the position. Nothing has happened between the last look and the return."""
+        view, pause = self.hub.view, Pause()
+        while True:
+            self._look_up()
+            if self.position >= view.position:
+                return
+            changes = await view.changes_since(self.position, self._namespaces)
+            reached, matches = view.position, self.selection.matcher()
+            for change in changes:
+                event = event_of(change, matches)
+                if event is not None:
+                    await self._take_past(self.hub.recent(change), event)
+                    await self._keep_pace(pause)
+                elif pause.due:
+                    await pause()
+            self.position = max(self.position, reached)
+
+    async def _take_past(self, shared: SharedChange, event: ObjectEvent) -> None:
+        """A change from the history, whose old bytes may have to be read again."""
+        try:
+            self.take(shared, event)
+        except BodyGone as gone:
+            self.take(shared.with_old(await self._with_body(gone.record)), event)
+
+    async def _stay(self) -> None:
+        """Live, until something else is to be done. Meanwhile the hub writes the changes."""
+        loop = asyncio.get_running_loop()
+        due = self.lifetime.next_bookmark(loop.time())
+        alarm = loop.call_at(due, self.wake)
+        try:
+            while self.standing is Standing.SYNCED and isinstance(self._scope, _Unchanged):
+                self._look_up()
+                if loop.time() >= due:
+                    self._bookmark()
+                    due = self.lifetime.next_bookmark(due)
+                    alarm = loop.call_at(due, self.wake)
+                self._woken.clear()
+                await self._woken.wait()
+        finally:
+            alarm.cancel()
+
+    async def _change_scope(self) -> None:
+        """Tell what the user may not read any more, and what is new to them, as of one position."""
+        scope = self._scope
+        assert not isinstance(scope, _Unchanged), "only called for a change"
+        self._scope = _UNCHANGED
+        view, before = self.hub.view, self.selection
+        after = replace(before, scope=scope if scope is not None else NOTHING)
+        self.hub.withdraw(self)
+        namespaces = narrowed(after.scope, after.namespace, view.meta.namespaced)
+        # Up to date with the old scope first; a shard may have to be read for the new one, which takes time.
+        while True:
+            await view.ensure(namespaces)
+            await self._replay()
+            if all(view.held(namespace) for namespace in ([""] if namespaces is None else namespaces)):
+                break
+        lost = self._snapshot_of(before, _difference(before.scope, after.scope))
+        gained = self._snapshot_of(after, _difference(after.scope, before.scope))
+        self.selection = after
+        await self._show_all("DELETED", lost, lambda record: not after.scope.covers(record.namespace, record.name))
+        await self._show_all("ADDED", gained, lambda record: not before.scope.covers(record.namespace, record.name))
+        if scope is None:
+            raise _Over
+        # The objects just shown have old RVs of their own: say where the stream is.
+        if self.lifetime.bookmarks:
+            self._add_bookmark(self.position)
+        self.flush()
+
+    # --- small steps ------------------------------------------------------------------------------
+
+    @property
+    def _namespaces(self) -> Collection[str] | None:
+        return narrowed(self.selection.scope, self.selection.namespace, self.hub.view.meta.namespaced)
+
+    def _snapshot_of(self, selection: Selection, scope: Scope) -> Snapshot:
+        view = self.hub.view
+        return take(view, scope, narrowed(scope, selection.namespace, view.meta.namespaced))
+
+    async def _show_all(
+        self, event: ObjectEvent, snapshot: Snapshot, wanted: Callable[[Record], bool] | None = None
+    ) -> None:
+        """Events that tell the selected objects of a snapshot as they are, at the client's pace."""
+        pause = Pause()
+        page = await pick(snapshot, Selectors(self.selection.labels, self.selection.fields), None, 0, pause)
+        for piece in page.pieces:
+            for record in piece.block.selected(piece.mask):
+                if wanted is not None and not wanted(record):
+                    continue
+                if self.form is None:
+                    raise _Over
+                shown = record if record.packed or not self.form.needs_body else await self._with_body(record)
+                self._add(self.hub.writer.line(event, shown, self.form, first=self._first))
+                self._first = False
+                await self._keep_pace(pause)
+        self._look_up()
+
+    async def _with_body(self, record: Record) -> Record:
+        """The same version with its bytes, wherever those are.
+
+        Raises:
+            Gone: nowhere any more.
+        """
+        view = self.hub.view
+        body = await view.body(record)
+        if body is None:
+            raise Gone(self.position, view.position)
+        return replace_record(record, packed=pack(body))
+
+    async def _keep_pace(self, pause: Pause) -> None:
+        """Write when there is enough, wait for the client, and let others run."""
+        if self._out_bytes >= WRITE_BYTES:
+            self.flush()
+            await self.stream.drained()
+            self._look_up()
+        if pause.due:
+            await pause()
+
+    def _look_up(self) -> None:
+        """End here if someone said so."""
+        if self._fault is not None:
+            raise self._fault
+        if self._stopped:
+            self._bookmark()
+            raise _Over
+
+    def _bookmark(self) -> None:
+        """Say how far the stream is, if it is further than where it began."""
+        rv = self.hub.reached(self) if self.standing is Standing.SYNCED else self.position
+        if self.lifetime.bookmarks and self.form is not None and 0 < self._start_rv < rv:
+            self._add_bookmark(rv)
+            self.flush()
+
+    def _add_bookmark(self, rv: int, *, initial_end: bool = False) -> None:
+        if self.form is None:
+            raise _Over
+        self._add(self.hub.writer.bookmark(rv, self.form, first=self._first, initial_end=initial_end))
+        self._first = False
+
+    def _add(self, line: bytes) -> None:
+        data = frame(self.stream.framing, line)
+        self._out.append(data)
+        self._out_bytes += len(data)
+
+
+def _difference(scope: Scope, other: Scope) -> Scope:
+    """A scope that holds at least what `scope` covers and `other` does not, and little else."""
+    if scope.kind is not other.kind or scope.kind not in (ScopeKind.NAMESPACES, ScopeKind.NAMES):
+        return scope
+    members = scope.members - other.members
+    return Scope(scope.kind, members) if members else NOTHING

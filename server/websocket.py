@@ -1,0 +1,249 @@
+"""Watches over WebSocket, as browsers need them: the handshake of an API server, and one text frame per event.
+
+The subprotocol has no effect on the frames, but its rules are strict: at most one may be offered, it is echoed
+as it is, and a browser's bearer token travels as a second one that is taken out before the count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from server.watch_stream import (
+    FINISH_SECONDS,
+    BorrowedConnection,
+    Framing,
+    connection_of,
+    mark_answered,
+    wait_until_drained,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sanic.request import Request
+
+BEARER_PREFIX = "base64url.bearer.authorization.k8s.io."
+"""Begins the subprotocol that carries a bearer token, base64url without padding."""
+
+CLOSE_FRAME = b"\x88\x02\x03\xe8"
+"""A close with code 1000 and no text."""
+
+_CLOSE, _PING, _PONG = 0x8, 0x9, 0xA
+_KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+class Subprotocols(NamedTuple):
+    """What a client offered: `token` is "" where no bearer protocol was among it; `rest` is what remains."""
+
+    token: str
+    rest: tuple[str, ...]
+
+
+class HandshakeRefused(Exception):
+    """An upgrade that is answered with `status` and an empty body."""
+
+    def __init__(self, status: int, problem: str) -> None:
+        super().__init__(problem)
+        self.status = status
+
+
+def is_websocket(headers: Mapping[str, str]) -> bool:
+    """Whether a request asks for a WebSocket; `headers` has lower-case names or ignores case."""
+    connection = headers.get("connection") or ""
+    upgrade = headers.get("upgrade") or ""
+    return upgrade.strip().lower() == "websocket" and "upgrade" in {part.strip().lower() for part in connection.split(",")}
+
+
+def bearer_from_protocols(values: Sequence[str]) -> Subprotocols | None:
+    """Take the bearer token out of the values of `Sec-WebSocket-Protocol` headers.
+
+    Returns None where the bearer protocol is there but no credential: it stands alone, twice, or is no
+    base64url of text. Upstream answers that with 401.
+
+    >>> bearer_from_protocols(["base64url.bearer.authorization.k8s.io.c2VjcmV0, v4.channel.k8s.io"])
+    Subprotocols(token='secret', rest=('v4.channel.k8s.io',))
+    >>> bearer_from_protocols(["base64.binary.k8s.io"])
+    Subprotocols(token='', rest=('base64.binary.k8s.io',))
+    """
+    offered = [protocol.strip() for value in values for protocol in value.split(",")]
+    bearers = [protocol for protocol in offered if protocol.startswith(BEARER_PREFIX)]
+    rest = tuple(protocol for protocol in offered if not protocol.startswith(BEARER_PREFIX))
+    if not bearers:
+        return Subprotocols("", rest)
+    if len(bearers) > 1 or not rest:
+        return None
+    text = bearers[0][len(BEARER_PREFIX) :]
+    try:
+        token = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    return Subprotocols(token, rest) if token else None
+
+
+def accept_handshake(headers: Mapping[str, str], protocols: Sequence[str]) -> bytes:
+    """The bytes of the 101 answer. `protocols` are those offered, without the bearer's.
+
+    Raises:
+        HandshakeRefused: 400 or 403, with an empty body.
+    """
+    key = (headers.get("sec-websocket-key") or "").strip()
+    if not key or (headers.get("sec-websocket-version") or "").strip() != "13":
+        raise HandshakeRefused(400, "a WebSocket handshake needs a key and version 13")
+    if not headers.get("origin"):
+        raise HandshakeRefused(403, "a WebSocket handshake needs an Origin")
+    if len(protocols) > 1:
+        raise HandshakeRefused(400, "at most one subprotocol may be offered")
+    accept = base64.b64encode(hashlib.sha1(key.encode() + _KEY_SUFFIX).digest()).decode()
+    lines = [
+        "HTTP/1.1 101 Switching Protocols",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Accept: {accept}",
+        *(f"Sec-WebSocket-Protocol: {protocol}" for protocol in protocols),
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+class ControlFrame(NamedTuple):
+    """A whole close, ping or pong of the client, unmasked."""
+
+    opcode: int
+    payload: bytes
+
+
+class ClientFrames:
+    """Cuts a client's bytes into frames and throws the data away as it comes: nothing of it is kept."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._skip = 0
+
+    def feed(self, data: bytes) -> list[ControlFrame]:
+        """The control frames that these bytes complete.
+
+        Raises:
+            ValueError: a client's frame must be masked, and a control frame is short and whole.
+        """
+        found = []
+        self._buffer += data
+        while self._drop_skipped() and (head := self._head()) is not None:
+            opcode, start, size = head
+            if not opcode & 0x8:
+                del self._buffer[:start]
+                self._skip = size
+                continue
+            if len(self._buffer) < start + size:
+                break
+            mask = self._buffer[start - 4 : start]
+            payload = bytes(byte ^ mask[index % 4] for index, byte in enumerate(self._buffer[start : start + size]))
+            del self._buffer[: start + size]
+            found.append(ControlFrame(opcode, payload))
+        return found
+
+    def _drop_skipped(self) -> bool:
+        """Drop what is left of a data frame; False: more of it is to come."""
+        dropped = min(self._skip, len(self._buffer))
+        del self._buffer[:dropped]
+        self._skip -= dropped
+        return not self._skip
+
+    def _head(self) -> tuple[int, int, int] | None:
+        """Opcode, offset and size of the payload of the frame in front; None: not all of the head is here."""
+        buffer = self._buffer
+        if len(buffer) < 2:
+            return None
+        final, opcode, masked, size = buffer[0] & 0x80, buffer[0] & 0x0F, buffer[1] & 0x80, buffer[1] & 0x7F
+        if not masked or (opcode & 0x8 and (size > 125 or not final)):
+            raise ValueError("a frame that no client may send")
+        more = {126: 2, 127: 8}.get(size, 0)
+        if len(buffer) < 2 + more + 4:
+            return None
+        return opcode, 2 + more + 4, int.from_bytes(buffer[2 : 2 + more]) if more else size
+
+
+class _WebSocketConnection(BorrowedConnection):
+    """Reads the client's frames: pings are answered, a close ends the stream, data is thrown away."""
+
+    def __init__(self, owner: asyncio.Protocol, transport: asyncio.Transport) -> None:
+        super().__init__(owner)
+        self._transport = transport
+        self._frames = ClientFrames()
+
+    def data_received(self, data: bytes) -> None:
+        """Answer pings; at the client's close, or at nonsense, hang up as for a lost connection."""
+        if self._transport.is_closing():
+            return
+        try:
+            frames = self._frames.feed(data)
+        except ValueError:
+            self._transport.close()
+            return
+        for opcode, payload in frames:
+            if opcode == _PING:
+                self._transport.write(bytes((0x80 | _PONG, len(payload))) + payload)
+            elif opcode == _CLOSE:
+                self._transport.write(CLOSE_FRAME)
+                self._transport.close()
+                return
+
+
+class WebSocketStream:
+    """A watch as text frames on an upgraded connection, which ends with the stream."""
+
+    framing = Framing.WEBSOCKET
+
+    def __init__(self, request: Request) -> None:
+        self._http, self._transport = connection_of(request)
+        self._connection = _WebSocketConnection(self._http.protocol, self._transport)
+
+    @classmethod
+    def open(cls, request: Request, handshake: bytes) -> WebSocketStream:
+        """Take the connection over and answer 101 with `handshake`."""
+        stream = cls(request)
+        # No timeouts, no answer of the server's own, and nothing after it on this connection.
+        stream._http.upgrade_websocket = True
+        stream._http.keep_alive = False
+        stream._transport.write(handshake)
+        stream._transport.set_protocol(stream._connection)
+        early = bytes(stream._http.recv_buffer)
+        if early:
+            stream._http.recv_buffer.clear()
+            stream._connection.data_received(early)
+        return stream
+
+    def write(self, data: bytes) -> None:
+        """Write framed events without waiting; nothing happens on a lost connection."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def buffered(self) -> int:
+        """Bytes that the client has not taken yet (without what the kernel holds)."""
+        return self._transport.get_write_buffer_size()
+
+    async def drained(self) -> None:
+        """Wait until the client has taken most of it. Raises Stalled."""
+        await wait_until_drained(self._connection, self._transport)
+
+    async def finish(self) -> None:
+        """Send a close frame (1000, without text) and hang up, as upstream does without waiting for an answer."""
+        self.write(CLOSE_FRAME)
+        try:
+            async with asyncio.timeout(FINISH_SECONDS):
+                await self._connection.writable.wait()
+        except TimeoutError:
+            self.abort()
+        self._transport.close()
+        self._end()
+
+    def abort(self) -> None:
+        """Drop the connection: the client must not take what it has for a whole stream."""
+        self._transport.abort()
+        self._end()
+
+    def _end(self) -> None:
+        """Tell the server that this request is answered."""
+        mark_answered(self._http)
