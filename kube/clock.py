@@ -1,0 +1,56 @@
+"""The time that ages are counted from: upstream's, so that a node with a wrong clock prints no `<invalid>`.
+
+Upstream says its time in the `Date` header of every answer, in whole seconds. A difference that could
+be transfer time and rounding is no difference: only more than two seconds count.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+
+TOLERANCE_SECONDS = 2.0
+"""Up to this difference our own clock is taken: Date has whole seconds, and answers take their time."""
+
+
+class Clock:
+    """`now()` in Unix seconds; `offset` is what is added to our own clock, 0 within the tolerance.
+
+    >>> clock = Clock(own=lambda: 1000.0)
+    >>> clock.heard(1100.0, sent=999.9, received=1000.0)
+    >>> round(clock.now())
+    1100
+    """
+
+    def __init__(self, fixed: float | None = None, own: Callable[[], float] = time.time) -> None:
+        """`fixed`: the clock stands still at this instant, whatever it hears."""
+        self._fixed = fixed
+        self._own = own
+        self.offset = 0.0
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return self._own() + self.offset if self._fixed is None else self._fixed
+
+    def set(self, fixed: float | None) -> None:
+        """Stand still at this instant, or go on (None)."""
+        self._fixed = fixed
+
+    def heard(self, date: float, sent: float, received: float) -> None:
+        """Upstream's time was in [date, date + 1) some time between `sent` and `received` of our own clock."""
+        lowest, highest = date - received, date + 1.0 - sent
+        if lowest <= TOLERANCE_SECONDS and highest >= -TOLERANCE_SECONDS:
+            self.offset = 0.0
+        elif not lowest <= self.offset <= highest:
+            self.offset = (lowest + highest) / 2
+
+    def heard_header(self, date: str | None, sent: float, received: float) -> None:
+        """As `heard`, for a Date header; one that is missing or malformed says nothing."""
+        if not date:
+            return
+        try:
+            moment = parsedate_to_datetime(date).timestamp()
+        except ValueError:
+            return
+        self.heard(moment, sent, received)
