@@ -119,7 +119,7 @@ def default_printer() -> Printer:
 
 
 def declared_columns(gvr: GVR, version: ServerVersion) -> Columns | None:
-    """The columns that a server of this version gives the resource, without descriptions, in some order.
+    """The columns that a server of this version gives the resource, without descriptions, in its order.
 
     For servers that stand in for an API server; a real one's columns are learned.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tables.cell import Cell, Object
 from tables.fields import (
     AGE,
@@ -114,9 +116,10 @@ RESOURCE_QUOTAS = KindTable(
     resources=("resourcequotas.v1",),
     columns=(
         NAME,
+        replace(AGE, until="1.32"),
         Column("Request", lambda obj: _quota(obj, limits=False)),
         Column("Limit", lambda obj: _quota(obj, limits=True)),
-        AGE,
+        replace(AGE, since="1.33"),
     ),
 )
 
