@@ -16,7 +16,7 @@ import hashlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -32,6 +32,7 @@ from server.identity import (
     User,
     implicit_groups,
 )
+from server.websocket import bearer_from_protocols
 
 _log = logging.getLogger(__name__)
 
@@ -51,8 +52,6 @@ WAITING_LIMIT = 2000
 """Distinct tokens waiting for their review; more get 429."""
 
 _Value = TypeVar("_Value")
-
-_WEBSOCKET_BEARER = "base64url.bearer.authorization.k8s.io."
 
 
 class ReviewFailed(Exception):
@@ -249,35 +248,26 @@ def certificate_identity(common_name: str, organizations: tuple[str, ...]) -> Id
     return Identity(User(common_name, groups), Credential(CredentialKind.CERTIFICATE))
 
 
-def bearer_token(authorization: str | None, websocket_protocols: str | None = None) -> str | None:
+def bearer_token(authorization: str | None, websocket_protocols: Sequence[str] = ()) -> str | None:
     """The token of a request, from its Authorization header or, as browsers must send it, a WebSocket subprotocol.
 
-    >>> bearer_token("Bearer abc"), bearer_token(None, "v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.YWJj")
-    ('abc', 'abc')
+    >>> bearer_token("Bearer abc"), bearer_token("Basic abc"), bearer_token(None)
+    ('abc', None, None)
+
+    Raises:
+        Unauthorized: the subprotocols name a token, but not as they must.
     """
     if authorization:
         scheme, _, rest = authorization.strip().partition(" ")
         token = rest.strip().partition(" ")[0]
         if scheme.lower() == "bearer" and token:
             return token
-    if websocket_protocols and _WEBSOCKET_BEARER in websocket_protocols:
-        return _websocket_token(websocket_protocols)
+    if websocket_protocols:
+        offered = bearer_from_protocols(websocket_protocols)
+        if offered is None:
+            raise status.unauthorized()
+        return offered.token or None
     return None
-
-
-def _websocket_token(protocols: str) -> str | None:
-    encoded = [
-        protocol.strip().removeprefix(_WEBSOCKET_BEARER)
-        for protocol in protocols.split(",")
-        if protocol.strip().startswith(_WEBSOCKET_BEARER)
-    ]
-    if len(encoded) != 1:  # Two tokens are refused upstream too: which one would be meant?
-        return None
-    try:
-        padded = encoded[0] + "=" * (-len(encoded[0]) % 4)
-        return base64.b64decode(padded, altchars=b"-_", validate=True).decode("utf-8") or None
-    except (binascii.Error, UnicodeDecodeError):
-        return None
 
 
 def token_expiry(token: str) -> float:

@@ -1,0 +1,136 @@
+"""Which headers of a forwarded request and its answer go on, and in whose name the request goes.
+
+Invariants: no inbound `Impersonate-*` or `X-Remote-*` header reaches upstream; the caller's own token is what a
+request carries, and our own identity appears only under an impersonation that names the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kube import status
+from kube.status import Forbidden
+from server.identity import AUTHENTICATED, Credential, CredentialKind, User
+
+Headers = list[tuple[str, str]]
+
+_HOP_BY_HOP = frozenset(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+_IDENTITY_PREFIXES = ("impersonate-", "x-remote-")
+_OURS = frozenset(("host", "authorization", "audit-id", "x-forwarded-for", "expect"))
+_NOT_REPEATED = frozenset(("x-larder-source", "x-larder-age", "alt-svc"))
+
+
+def impersonates(headers: Iterable[tuple[str, str]]) -> bool:
+    """Whether a request wants to be someone else's; `headers` have lower-case names."""
+    return any(name.startswith("impersonate-") for name, _ in headers)
+
+
+def impersonation_refused() -> Forbidden:
+    """The answer to inbound impersonation: being served as the caller instead would be the wrong answer."""
+    return Forbidden(
+        403,
+        "Forbidden",
+        "impersonation is not supported by this server: remove --as, --as-group and Impersonate-* headers, "
+        "or send the request to the API server itself",
+        details={},
+    )
+
+
+def for_upstream(
+    headers: Iterable[tuple[str, str]], identity: Headers, *, audit_id: str, client: str, upgrade: bool = False
+) -> Headers:
+    """The headers of the forwarded request.
+
+    Args:
+        headers: the client's, with lower-case names, repeated ones repeated.
+        identity: from `identity_headers`.
+        audit_id: under which upstream is to log the request.
+        client: the client's address, for X-Forwarded-For.
+        upgrade: keep the headers that ask for another protocol.
+    """
+    headers = list(headers)
+    dropped = _HOP_BY_HOP | _named_by_connection(headers)
+    kept: Headers = []
+    forwarded_for = []
+    for name, value in headers:
+        if name == "x-forwarded-for":
+            forwarded_for.append(value)
+        elif name not in dropped and name not in _OURS and not name.startswith(_IDENTITY_PREFIXES):
+            kept.append((name, value))
+    if upgrade:
+        kept += [(name, value) for name, value in headers if name == "upgrade"]
+        kept.append(("connection", "Upgrade"))
+    kept.append(("audit-id", audit_id))
+    if client:
+        kept.append(("x-forwarded-for", ", ".join((*forwarded_for, client))))
+    return kept + identity
+
+
+def identity_headers(user: User, credential: Credential, authorization: str | None) -> Headers:
+    """In whose name the request goes: the caller's own token, or our impersonation of a certificate's user.
+
+    Args:
+        user: the caller.
+        credential: how they proved it.
+        authorization: the caller's Authorization header. A token that came as a WebSocket subprotocol stays there.
+
+    Raises:
+        Forbidden: the caller cannot be represented.
+    """
+    if credential.kind is CredentialKind.TOKEN:
+        return [("authorization", authorization)] if authorization else []
+    if credential.kind is CredentialKind.NONE:
+        return []
+    if user.master:
+        # An impersonated system:masters would be a way around all authorization, for whoever gets hold of a replica.
+        raise Forbidden(
+            403,
+            "Forbidden",
+            "this request must be answered by the API server, and certificates of the group system:masters are not "
+            "impersonated: use a token, or send the request to the API server itself",
+            details={},
+        )
+    groups = [("impersonate-group", group) for group in user.groups if group != AUTHENTICATED]
+    return [("impersonate-user", user.name), *groups]
+
+
+def impersonated(credential: Credential) -> bool:
+    """Whether `identity_headers` lean on our own credential."""
+    return credential.kind is CredentialKind.CERTIFICATE
+
+
+def for_client(headers: Iterable[tuple[str, str]]) -> Headers:
+    """The headers of upstream's answer as the client gets them; `headers` may have names of any case."""
+    headers = [(name.lower(), value) for name, value in headers]
+    dropped = _HOP_BY_HOP | _named_by_connection(headers) | _NOT_REPEATED
+    return [(name, value) for name, value in headers if name not in dropped]
+
+
+def _named_by_connection(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Headers that are for this connection alone. Not those of the identity: nobody may have them taken out."""
+    named = {part.strip().lower() for name, value in headers if name == "connection" for part in value.split(",")}
+    return frozenset(named - {"authorization", "", "close"})
+
+
+def upstream_failed(error: Exception, *, took_effect_unknown: bool) -> status.StatusError:
+    """What the client is told if upstream gave no answer."""
+    if took_effect_unknown:
+        return status.StatusError(
+            504,
+            "Timeout",
+            f"upstream did not answer, and the request may have taken effect: {error}",
+            details={},
+        )
+    return status.service_unavailable(f"upstream cannot be reached: {error}", 1)
