@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
 
 from kube import fields, status
 from kube.durations import DurationError, parse_duration
@@ -28,15 +30,18 @@ from kube.resource_version import InvalidResourceVersion, Match
 from kube.resource_version import parse as parse_resource_version
 from kube.resources import NAMESPACES, Resource
 from kube.selectors import EVERY_FIELD, EVERYTHING, FieldSelector, FieldTerm, LabelSelector, SelectorError
-from kube.status import FieldError
 from kube.strconv import NumError, parse_int, quote
 from kube.version import ServerVersion
+from server.list_rules import Given, list_faults, watch_faults, with_initial_events
 
 WATCH_OPTIONS_SINCE = ServerVersion(1, 27)
 """sendInitialEvents exists, and watches are validated by rules of their own."""
 REQUEST_DEADLINE_SINCE = ServerVersion(1, 21)
 EXPORT_REFUSED_SINCE = ServerVersion(1, 21)
 INVALID_VERSION_IS_400_SINCE = ServerVersion(1, 33)
+
+MAX_CACHED_QUERY = 512
+"""Longest raw query whose options are kept: repeated ones are short, and pages never repeat."""
 
 DEFAULT_REQUEST_SECONDS = 60.0
 """Upstream's `--request-timeout`: the longest that a request other than a watch may take."""
@@ -193,19 +198,10 @@ def parse(
         StatusError: 422, options that do not go together.
     """
     gate = watch_list_default(version) if watch_list is None else watch_list
-    options = _decode(query, version)
-    match = query.text("resourceVersionMatch")
-    if gate and _starts_from_nowhere(options, match):
-        options = replace(options, send_initial_events=True)
-        match = Match.NOT_OLDER_THAN.value
-    if options.watch and version >= WATCH_OPTIONS_SINCE:
-        faults = _watch_faults(options, match, gate)
-    else:
-        faults = _list_faults(options, match)
-    if faults:
-        raise status.invalid_list_options(faults)
-    options = replace(options, match=Match(match), watch=options.watch or info.verb == "watch")
-    return _with_fields(options, info, version, resource, custom, selectable)
+    asked = _Asked(info.verb, info.name, bool(info.namespace), resource, version, custom, tuple(selectable), gate)
+    if len(query.raw) > MAX_CACHED_QUERY or "continue" in query:
+        return _parse(query.raw, asked)
+    return _parse_cached(query.raw, asked)
 
 
 def parse_get(query: Query, version: ServerVersion) -> GetOptions:
@@ -279,6 +275,49 @@ def watch_list_default(version: ServerVersion) -> bool:
     return version >= ServerVersion(1, 34) or version == ServerVersion(1, 32)
 
 
+class _Asked(NamedTuple):
+    """What options depend on beside the query itself."""
+
+    verb: str
+    name: str
+    namespaced: bool
+    resource: Resource
+    version: ServerVersion
+    custom: bool
+    selectable: tuple[str, ...]
+    gate: bool
+
+
+def _parse(raw: str, asked: _Asked) -> ListOptions:
+    query = Query.parse(raw, asked.version)
+    options = _decode(query, asked.version)
+    given = Given(
+        query.text("resourceVersionMatch"),
+        options.resource_version,
+        options.continue_token,
+        options.watch,
+        options.send_initial_events,
+    )
+    if asked.gate:
+        given = with_initial_events(given)
+    if options.watch and asked.version >= WATCH_OPTIONS_SINCE:
+        faults = watch_faults(given, gate=asked.gate)
+    else:
+        faults = list_faults(given)
+    if faults:
+        raise status.invalid_list_options(faults)
+    options = replace(
+        options,
+        match=Match(given.match),
+        send_initial_events=given.send_initial_events,
+        watch=options.watch or asked.verb == "watch",
+    )
+    return _with_fields(options, asked)
+
+
+_parse_cached = lru_cache(maxsize=4096)(_parse)
+
+
 def _decode(query: Query, version: ServerVersion) -> ListOptions:
     """The raw options, decoded in upstream's order: numbers first, then selectors."""
     try:
@@ -310,96 +349,28 @@ def _integer(query: Query, name: str) -> int | None:
     return None if text is None else parse_int(text)
 
 
-def _starts_from_nowhere(options: ListOptions, match: str) -> bool:
-    """Whether a watch says nothing of how it starts: the gate WatchList then gives it initial events."""
-    return options.watch and options.send_initial_events is None and not match and options.resource_version in ("", "0")
-
-
-_NEEDS_VERSION = "resourceVersionMatch is forbidden unless resourceVersion is provided"
-_NO_CONTINUE = "resourceVersionMatch is forbidden when continue is provided"
-_NO_EXACT_ZERO = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-
-
-def _list_faults(options: ListOptions, match: str) -> list[FieldError]:
-    """The rules of lists, and before 1.27 of watches too."""
-    faults = []
-    if match:
-        if options.watch:
-            faults.append(_forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch"))
-        if not options.resource_version:
-            faults.append(_forbidden("resourceVersionMatch", _NEEDS_VERSION))
-        if options.continue_token:
-            faults.append(_forbidden("resourceVersionMatch", _NO_CONTINUE))
-        if match not in (Match.EXACT.value, Match.NOT_OLDER_THAN.value):
-            faults.append(_unsupported("resourceVersionMatch", match, '"Exact", "NotOlderThan", ""'))
-        if match == Match.EXACT.value and options.resource_version == "0":
-            faults.append(_forbidden("resourceVersionMatch", _NO_EXACT_ZERO))
-    if options.send_initial_events is not None:
-        faults.append(_forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
-    return faults
-
-
-_NEEDS_NOT_OLDER_THAN = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-_NEEDS_GATE = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
-_NEEDS_INITIAL_EVENTS = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-
-
-def _watch_faults(options: ListOptions, match: str, gate: bool) -> list[FieldError]:
-    """The rules of watches from 1.27 on."""
-    faults = []
-    if options.send_initial_events is not None:
-        if match != Match.NOT_OLDER_THAN.value:
-            faults.append(_forbidden("resourceVersionMatch", _NEEDS_NOT_OLDER_THAN))
-        if not gate:
-            faults.append(_forbidden("sendInitialEvents", _NEEDS_GATE))
-    if match:
-        if options.send_initial_events is None:
-            faults.append(_forbidden("resourceVersionMatch", _NEEDS_INITIAL_EVENTS))
-        if match != Match.NOT_OLDER_THAN.value:
-            faults.append(_unsupported("resourceVersionMatch", match, '"NotOlderThan"'))
-        if options.continue_token:
-            faults.append(_forbidden("resourceVersionMatch", _NO_CONTINUE))
-    return faults
-
-
-def _forbidden(field: str, text: str) -> FieldError:
-    return FieldError(field, "FieldValueForbidden", f"Forbidden: {text}")
-
-
-def _unsupported(field: str, value: str, supported: str) -> FieldError:
-    text = f"Unsupported value: {quote(value)}: supported values: {supported}"
-    return FieldError(field, "FieldValueNotSupported", text)
-
-
-def _with_fields(
-    options: ListOptions,
-    info: RequestInfo,
-    version: ServerVersion,
-    resource: Resource,
-    custom: bool,
-    selectable: Iterable[str],
-) -> ListOptions:
+def _with_fields(options: ListOptions, asked: _Asked) -> ListOptions:
     """The options with field labels checked and the name and namespace that they fix."""
-    selector = options.field_selector
+    resource = asked.resource
     try:
         selector = fields.check(
-            selector,
+            options.field_selector,
             resource.gvr,
-            version,
-            custom=custom,
+            asked.version,
+            custom=asked.custom,
             namespaced=resource.namespaced,
-            selectable=selectable,
+            selectable=asked.selectable,
         )
     except SelectorError as error:
         raise status.bad_request(str(error)) from None
     name = selector.required(fields.NAME)
-    if info.name:
+    if asked.name:
         if selector.empty:
-            name = info.name
+            name = asked.name
             selector = FieldSelector((FieldTerm(fields.NAME, "=", name),))
-        elif name != info.name:
+        elif name != asked.name:
             raise status.bad_request("fieldSelector metadata.name doesn't match requested name")
     namespace = None
-    if resource.namespaced and not info.namespace and version >= WATCH_OPTIONS_SINCE:
+    if resource.namespaced and not asked.namespaced and asked.version >= WATCH_OPTIONS_SINCE:
         namespace = selector.required(fields.NAMESPACE) or None
     return replace(options, field_selector=selector, single_name=name or "", namespace_from_selector=namespace)
