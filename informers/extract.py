@@ -1,0 +1,130 @@
+"""From an object's bytes to its record: decoded once here, and by nobody after.
+
+The bytes are kept as upstream sent them. Watch events of built-in kinds carry kind and apiVersion where items of
+lists do not; that prefix is cut off, so that one object has one form, and readers put it back where it belongs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from kube.resources import GVR
+from kube.version import ServerVersion
+from store import record as records
+from store.record import Record
+from tables.row import Row
+
+Print = Callable[[dict[str, Any]], Row]
+Fields = Callable[[Mapping[str, Any]], dict[str, str]]
+
+
+class Unreadable(ValueError):
+    """Bytes that are no Kubernetes object; the message says which of its parts is missing."""
+
+
+class _Envelope(msgspec.Struct):
+    metadata: msgspec.Raw
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
+_object = msgspec.json.Decoder()
+
+
+class Extractor:
+    """Makes the records of one resource.
+
+    `fields` gives the selectable fields of a decoded object, `row` its Table row; where there is no printer, None.
+    `failed` is told of an object whose row could not be printed: it is stored all the same, without a row.
+    """
+
+    def __init__(
+        self,
+        gvr: GVR,
+        kind: str,
+        *,
+        typed: bool,
+        fields: Fields,
+        row: Print | None,
+        failed: Callable[[str, Exception], None],
+    ) -> None:
+        self._prefix = f'{{"kind":"{kind}","apiVersion":"{gvr.api_version}",'.encode() if typed else b""
+        self._fields = fields
+        self._row = row
+        self._failed = failed
+
+    def record(self, data: bytes) -> Record:
+        """The record of an object as a list's item or a watch event carries it.
+
+        Raises:
+            Unreadable: it is not JSON, or lacks name or resourceVersion.
+        """
+        if self._prefix and data.startswith(self._prefix):
+            data = b"{" + data[len(self._prefix) :]
+        try:
+            obj = _object.decode(data)
+            metadata = obj["metadata"]
+            namespace, name = metadata.get("namespace") or "", metadata["name"]
+            version = int(metadata["resourceVersion"])
+        except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Unreadable(f"no name and resourceVersion in {data[:200]!r}: {error}") from error
+        return Record(
+            namespace=namespace,
+            name=name,
+            rv=version,
+            uid=metadata.get("uid") or "",
+            labels=metadata.get("labels") or {},
+            fields=self._fields(obj),
+            row=self._print(obj, f"{namespace}/{name}"),
+            meta=metadata_span(data),
+            size=len(data),
+            packed=records.pack(data),
+        )
+
+    def _print(self, obj: dict[str, Any], key: str) -> Row | None:
+        if self._row is None:
+            return None
+        try:
+            return self._row(obj)
+        except Exception as error:  # noqa: BLE001  (a printer's fault must not keep the object from its readers)
+            self._failed(key, error)
+            return None
+
+
+def metadata_span(data: bytes) -> tuple[int, int]:
+    """Where the value of the top-level `metadata` stands in an object's JSON: a half-open range of bytes.
+
+    >>> metadata_span(b'{"metadata":{"name":"a"},"data":{}}')
+    (12, 24)
+    """
+    raw = bytes(_envelope.decode(data).metadata)
+    # Found by its text: an equal text further in front would be the same bytes, so any hit is right.
+    start = data.find(b'"metadata":' + raw)
+    start = data.index(raw) if start < 0 else start + len(b'"metadata":')
+    return start, start + len(raw)
+
+
+def with_version(record: Record, version: int) -> Record:
+    """The same object with another resourceVersion, in its bytes too: deletions that only a list told of have none."""
+    body = record.body()
+    start, end = record.meta
+    metadata = body[start:end]
+    old, new = f'"resourceVersion":"{record.rv}"'.encode(), f'"resourceVersion":"{version}"'.encode()
+    # Built-in kinds have it before the labels, others after: the outermost is the first there and the last here.
+    at = metadata.find(old) if body.startswith(b'{"metadata"') else metadata.rfind(old)
+    if at < 0:
+        raise Unreadable(f"no {old.decode()} in the metadata of {record.namespace}/{record.name}")
+    changed = metadata[:at] + new + metadata[at + len(old) :]
+    body = body[:start] + changed + body[end:]
+    return msgspec.structs.replace(
+        record, rv=version, meta=(start, start + len(changed)), size=len(body), packed=records.pack(body)
+    )
+
+
+def field_reader(gvr: GVR, version: ServerVersion, selectable: tuple[str, ...] = ()) -> Fields:
+    """The selectable fields of a resource's objects, as `kube.fields` has them."""
+    from kube.fields import extract  # noqa: PLC0415
+
+    return lambda obj: extract(gvr, obj, version, selectable=selectable)
