@@ -20,13 +20,16 @@ def cell(column_type: str, value: Any, path: str = ".v") -> Any:
     ("column_type", "value", "shown"),
     [
         ("string", "x", "x"), ("string", True, "true"), ("string", 5, "5"), ("string", 1.5, "1.5"),
-        ("string", 1000000.5, "1.0000005e+06"), ("string", 0.00001, "1e-05"), ("string", 24000000.25, "2.400000025e+07"),
+        ("string", 1000000.5, "1.0000005e+06"), ("string", 0.00001, "1e-05"),
+        ("string", 24000000.25, "2.400000025e+07"),
         ("string", None, "<no value>"), ("string", ["x", "y"], '["x","y"]'), ("string", "", ""),
         ("string", {"b": 1, "a": "<t>"}, '{"a":"\\u003ct\\u003e","b":1}'), ("string", 2**70, "1.1805916207174113e+21"),
         ("integer", 5, 5), ("integer", 5.9, 5), ("integer", -5.9, -5), ("integer", "5", None), ("integer", True, None),
         ("integer", 1e300, -(2**63)), ("integer", 2**63, -(2**63)), ("integer", 2**63 - 1, 2**63 - 1),
-        ("integer", None, None), ("number", 5, 5), ("number", 1.5, 1.5), ("number", "1.5", None), ("number", False, None),
-        ("boolean", True, True), ("boolean", "true", None), ("boolean", 1, None), ("date", 5, None), ("date", None, None),
+        ("integer", None, None), ("number", 5, 5), ("number", 1.5, 1.5),
+        ("number", "1.5", None), ("number", False, None),
+        ("boolean", True, True), ("boolean", "true", None), ("boolean", 1, None), ("date", 5, None),
+        ("date", None, None),
         ("date", "2023-11-14T22:13:10Z", "10s"), ("date", "", "<unknown>"), ("date", "null", "<unknown>"),
         ("date", "0001-01-01T00:00:00Z", "<unknown>"), ("date", "yesterday", "<invalid>"),
         ("date", "1600-01-01T00:00:00Z", "292y"), ("date", "9999-01-01T00:00:00Z", "<invalid>"),
@@ -55,7 +58,8 @@ def test_numbers_of_the_path_itself_are_no_json_numbers() -> None:
 
 def test_without_columns_there_is_an_age() -> None:
     """Name and Age where the definition declares nothing; given columns bring no Age of their own."""
-    for nothing in (None, []):
+    nothings: tuple[list[dict[str, Any]] | None, ...] = (None, [])
+    for nothing in nothings:
         printer = crd_printer(nothing)
         row = printer.row({"metadata": {"name": "x", "creationTimestamp": "2023-11-14T22:13:10Z"}})
         assert printed(row, NOW)["cells"] == ["x", "10s"]
@@ -70,7 +74,10 @@ def test_columns_end_at_the_first_path_that_does_not_parse() -> None:
         {"name": "C", "type": "string", "jsonPath": ".c"},
     ]
     assert crd_columns(columns).names() == ("Name", "A")
-    assert printed(crd_printer(columns).row({"metadata": {"name": "x"}, "a": "1", "c": "2"}), NOW)["cells"] == ["x", "1"]
+    assert printed(crd_printer(columns).row({"metadata": {"name": "x"}, "a": "1", "c": "2"}), NOW)["cells"] == [
+        "x",
+        "1",
+    ]
 
 
 def test_zero_rows_and_identity() -> None:

@@ -11,9 +11,8 @@ from tables.cell import Cell, Moving, render
 from tables.duration import human_duration
 from tables.row import Row, finish, row_changes_at
 
-_TEXTS = st.text(
-    st.one_of(st.sampled_from('<>&"\\\b\f\n\x00\x7f\u2028\u2029\ufdd0\ufdd1é😀'), st.characters(exclude_categories=("Cs",)))
-)
+_AWKWARD = '<>&"\\\b\f\n\x00\x7f\u2028\u2029\ufdd0\ufdd1é😀'
+_TEXTS = st.text(st.one_of(st.sampled_from(_AWKWARD), st.characters(codec="utf-8")))
 _CELLS = st.one_of(
     _TEXTS,
     st.integers(-(2**63), 2**63 - 1),
@@ -60,7 +59,9 @@ def test_a_row_stays_until_it_changes(times: list[float], now: float) -> None:
 
 def test_numbers_are_written_as_go_writes_them() -> None:
     """Floats keep no needless digits, and take an exponent where Go does."""
-    assert finish(render([5.0, 1e21, 1e-7, 0.1, -0.0, 1e20]), 0) == b'{"cells":[5,1e+21,1e-7,0.1,-0,100000000000000000000]'
+    assert (
+        finish(render([5.0, 1e21, 1e-7, 0.1, -0.0, 1e20]), 0) == b'{"cells":[5,1e+21,1e-7,0.1,-0,100000000000000000000]'
+    )
 
 
 def test_a_future_moment_is_escaped() -> None:
