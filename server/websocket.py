@@ -12,6 +12,8 @@ import binascii
 import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from sanic.response import HTTPResponse
+
 from server.watch_stream import (
     FINISH_SECONDS,
     BorrowedConnection,
@@ -53,9 +55,9 @@ class HandshakeRefused(Exception):
 
 def is_websocket(headers: Mapping[str, str]) -> bool:
     """Whether a request asks for a WebSocket; `headers` has lower-case names or ignores case."""
-    connection = headers.get("connection") or ""
     upgrade = headers.get("upgrade") or ""
-    return upgrade.strip().lower() == "websocket" and "upgrade" in {part.strip().lower() for part in connection.split(",")}
+    connection = [part.strip().lower() for part in (headers.get("connection") or "").split(",")]
+    return upgrade.strip().lower() == "websocket" and "upgrade" in connection
 
 
 def bearer_from_protocols(values: Sequence[str]) -> Subprotocols | None:
@@ -97,7 +99,8 @@ def accept_handshake(headers: Mapping[str, str], protocols: Sequence[str]) -> by
         raise HandshakeRefused(403, "a WebSocket handshake needs an Origin")
     if len(protocols) > 1:
         raise HandshakeRefused(400, "at most one subprotocol may be offered")
-    accept = base64.b64encode(hashlib.sha1(key.encode() + _KEY_SUFFIX).digest()).decode()
+    digest = hashlib.sha1(key.encode() + _KEY_SUFFIX, usedforsecurity=False)
+    accept = base64.b64encode(digest.digest()).decode()
     lines = [
         "HTTP/1.1 101 Switching Protocols",
         "Upgrade: websocket",
@@ -201,8 +204,10 @@ class WebSocketStream:
         self._connection = _WebSocketConnection(self._http.protocol, self._transport)
 
     @classmethod
-    def open(cls, request: Request, handshake: bytes) -> WebSocketStream:
+    async def open(cls, request: Request, handshake: bytes) -> WebSocketStream:
         """Take the connection over and answer 101 with `handshake`."""
+        # Never sent: the server only has to know that this request has its answer.
+        await request.respond(HTTPResponse(status=101))
         stream = cls(request)
         # No timeouts, no answer of the server's own, and nothing after it on this connection.
         stream._http.upgrade_websocket = True

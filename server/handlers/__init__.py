@@ -1,0 +1,1 @@
+"""What answers the requests that are served from the cache."""

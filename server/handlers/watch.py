@@ -1,0 +1,157 @@
+"""A watch, from an authorized request to the end of its stream."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Literal, cast
+
+from sanic.response import HTTPResponse
+
+from kube import status
+from server.list_options import resource_version
+from server.negotiation import Form, check_include_object, check_stream
+from server.objects import OBJECT, ItemForm
+from server.request_context import warning_header
+from server.snapshot import narrowed
+from server.watch_index import Selection
+from server.watch_start import plan
+from server.watch_stream import HttpStream, Stalled, WatchStream
+from server.watcher import Lifetime, Watcher
+from server.websocket import HandshakeRefused, WebSocketStream, accept_handshake, bearer_from_protocols, is_websocket
+
+if TYPE_CHECKING:
+    from server.hub import Hub
+    from server.list_options import ListOptions
+    from server.negotiation import Representation
+    from server.request_context import RequestContext
+    from server.view import ResourceView
+    from server.watch_start import StartPlan
+
+MIN_SECONDS = 1800.0
+"""A watch without `timeoutSeconds` lasts this long at least and twice this at most, at random as upstream has it,
+so that the watches which began together after a failure do not end together."""
+
+
+async def watch(ctx: RequestContext) -> HTTPResponse | None:
+    """Answer a watch. Returns None when a stream was sent, else a response that refuses the upgrade.
+
+    Raises:
+        ApiError: before the stream begins; afterwards errors are events of the stream.
+        Unusable: the cache cannot answer now.
+    """
+    started = asyncio.get_running_loop().time()
+    resource, scope, options, representation = ctx.resource, ctx.scope, ctx.options, ctx.representation
+    assert resource is not None
+    assert scope is not None
+    assert options is not None
+    assert representation is not None
+    view = await ctx.replica.views.open(resource.gvr)
+    rv = resource_version(options.resource_version, verb="watch", version=ctx.replica.version)
+    check_include_object(representation, options.include_object)
+    check_stream(representation)
+    begin = plan(options, rv)
+    path_namespace = ctx.info.namespace if resource.namespaced else ""
+    selection = Selection(
+        scope,
+        path_namespace or options.namespace_from_selector or "",
+        options.label_selector,
+        options.field_selector,
+    )
+    await view.ensure(narrowed(scope, selection.namespace, resource.namespaced))
+    fault = await _resume_fault(ctx, view, begin) if begin.resumes and not path_namespace else None
+    try:
+        stream = await _open(ctx)
+    except HandshakeRefused as refusal:
+        return HTTPResponse(status=refusal.status)
+    form = _item_form(representation, options)
+    lifetime = Lifetime(started + _seconds(options), options.allow_bookmarks)
+    watcher = ctx.replica.watches.enter(view, lambda hub: _watcher(hub, selection, form, stream, lifetime))
+    try:
+        if fault is not None:
+            watcher.fail(fault)
+        await _follow(ctx, watcher, begin)
+    finally:
+        ctx.replica.watches.leave(watcher)
+    return None
+
+
+async def _follow(ctx: RequestContext, watcher: Watcher, begin: StartPlan) -> None:
+    """The stream, with the user's scope followed as long as it lasts."""
+    assert ctx.resource is not None
+    asked = (ctx.user, ctx.resource)
+    names = {"verb": "watch", "namespace": ctx.info.namespace, "name": ctx.info.name}
+    cancel = ctx.replica.control.subscribe(*asked, watcher.rescope, **names)
+    try:
+        # Between the decision on this request and the subscription the scope may have become another.
+        present = ctx.replica.control.scope(*asked, **names)
+        if present != ctx.scope:
+            watcher.rescope(present)
+        await watcher.run(begin)
+    except Stalled:
+        ctx.replica.metrics.slow_watchers_closed.inc()
+        watcher.stream.abort()
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        # The client must not take what it has for a whole stream.
+        watcher.stream.abort()
+        raise
+    else:
+        await watcher.stream.finish()
+    finally:
+        cancel()
+
+
+async def _open(ctx: RequestContext) -> WatchStream:
+    """Begin the answer: the headers go out at once."""
+    request = ctx.request
+    if is_websocket(request.headers) and request.version != "1.0":
+        offered = bearer_from_protocols(request.headers.getall("sec-websocket-protocol", []))
+        if offered is None:
+            raise status.unauthorized()
+        return await WebSocketStream.open(request, accept_handshake(request.headers, offered.rest))
+    warnings = [("Warning", warning_header(text)) for text in ctx.warnings]
+    return await HttpStream.open(request, ctx.headers("application/json"), warnings)
+
+
+async def _resume_fault(ctx: RequestContext, view: ResourceView, begin: StartPlan) -> Exception | None:
+    """410 where the user's scope may have changed since the RV that the client goes on from.
+
+    What it gained or lost then is in no later event, so the client must list again.
+    """
+    assert ctx.resource is not None
+    assert begin.after is not None
+    if ctx.user.master:
+        return None
+    if begin.after >= view.position:
+        time_ms: int | None = int(ctx.now() * 1000)
+    else:
+        time_ms = await ctx.replica.reader.rv_time(view.gvr, begin.after)
+    if time_ms is not None and ctx.replica.control.changed_since(ctx.user, ctx.resource, time_ms) is False:
+        return None
+    return status.expired_watch(begin.after, view.position)
+
+
+def _watcher(
+    hub: Hub, selection: Selection, form: ItemForm | None, stream: WatchStream, lifetime: Lifetime
+) -> Watcher:
+    return Watcher(hub, selection, form, stream, lifetime)
+
+
+def _item_form(representation: Representation, options: ListOptions) -> ItemForm | None:
+    """How events show objects; None for a list of metadata, which no event can be."""
+    version = cast("Literal['v1', 'v1beta1']", representation.meta_version)
+    if representation.form is Form.TABLE:
+        include = cast("Literal['None', 'Metadata', 'Object']", options.include_object or "Metadata")
+        return ItemForm("table", version, include)
+    if representation.form is Form.METADATA:
+        return None if representation.metadata_list else ItemForm("partial", version)
+    return OBJECT
+
+
+def _seconds(options: ListOptions) -> float:
+    """How long the watch lasts."""
+    if options.timeout_seconds is not None:
+        return float(options.timeout_seconds)
+    return random.uniform(MIN_SECONDS, 2 * MIN_SECONDS)  # noqa: S311 - spreads load, guards nothing
