@@ -42,7 +42,9 @@ class Pattern:
             PatternError: it is none.
         """
         if not _PATTERN.fullmatch(text):
-            raise PatternError(f"{text!r} is no resource pattern; they look like pods, *.apps, deployments.v1.apps, !secrets")
+            raise PatternError(
+                f"{text!r} is no resource pattern; they look like pods, *.apps, deployments.v1.apps, !secrets"
+            )
         resource, _, rest = text.removeprefix("!").partition(".")
         version: str | None = None
         group: str | None = rest or None

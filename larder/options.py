@@ -125,7 +125,9 @@ def refuse_unknown(
     Raises:
         OptionError: there is one; the message names what was probably meant.
     """
-    known = {f"{PREFIX}{field.name.upper()}" for struct in sections.values() for field in msgspec.structs.fields(struct)}
+    known = {
+        f"{PREFIX}{field.name.upper()}" for struct in sections.values() for field in msgspec.structs.fields(struct)
+    }
     known |= OTHER_VARIABLES
     for variable in sorted(environment):
         if variable.startswith(PREFIX) and variable not in known:

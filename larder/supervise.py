@@ -54,13 +54,16 @@ class Part:
                     *self.command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent
                 )
             code = await self.process.wait()
-            if self.stopping:
+            if self._told_to_stop():
                 return
             self._pause = FIRST_PAUSE_SECONDS if time.monotonic() - started > STEADY_SECONDS else self._pause
             said(f"{self.name} ended ({_how(code)}), again in {self._pause:.1f} s; its log is {self.log}")
             await asyncio.sleep(self._pause)
             self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
             self.restarts += 1
+
+    def _told_to_stop(self) -> bool:
+        return self.stopping
 
     async def stop(self) -> None:
         """End it: politely, then not."""
