@@ -1,0 +1,40 @@
+"""redis-py's errors under our names: they stop at this package."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from redis import exceptions
+
+from store.errors import StoreError, StoreFull, StoreUnavailable, StoreUnsuitable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Name redis-py's errors as ours. Everything that talks to Redis runs inside of it."""
+    try:
+        yield
+    except exceptions.RedisError as error:
+        raise translate(error) from error
+    except OSError as error:
+        raise StoreUnavailable(str(error) or type(error).__name__) from error
+
+
+def translate(error: BaseException) -> StoreError:
+    """Our error for one of redis-py's."""
+    text = str(error) or type(error).__name__
+    match error:
+        case exceptions.OutOfMemoryError():
+            return StoreFull(text)
+        case exceptions.AuthenticationError() | exceptions.AuthorizationError() | exceptions.NoPermissionError():
+            return StoreUnsuitable(text)
+        case exceptions.ConnectionError() | exceptions.TimeoutError() | exceptions.ReadOnlyError():
+            return StoreUnavailable(text)
+        case exceptions.MasterDownError() | exceptions.TryAgainError() | exceptions.ClusterDownError():
+            return StoreUnavailable(text)
+        case _:
+            return StoreError(text)
