@@ -13,6 +13,7 @@ import ssl
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -69,8 +70,7 @@ class Credentials:
         self._certificate = certificate
         self._key = key
         self._insecure = insecure
-        self._contexts: dict[bool, tuple[tuple[Any, ...], ssl.SSLContext]] = {}
-        self._checked = 0.0
+        self._contexts: dict[bool, _CachedContext] = {}
 
     async def authorization(self) -> str:
         """The value of our Authorization header, "" for none.
@@ -82,8 +82,10 @@ class Credentials:
 
     async def renew(self) -> bool:
         """Get another login after upstream's 401; False if there is no other."""
-        self._checked = 0.0
-        return await self._login.renew()
+        renewed = await self._login.renew()
+        for cached in self._contexts.values():
+            cached.checked = 0.0
+        return renewed
 
     def ssl_context(self, *, own: bool = True) -> ssl.SSLContext | None:
         """The TLS settings as of now; None for plain HTTP.
@@ -98,16 +100,15 @@ class Credentials:
             return None
         now = time.monotonic()
         cached = self._contexts.get(own)
-        if cached is not None and now - self._checked < RECHECK_SECONDS:
-            return cached[1]
+        if cached is not None and cached.checked and now - cached.checked < RECHECK_SECONDS:
+            return cached.context
         certificate = self._client_certificate() if own else None
-        stamp = (self._authority.content() if self._authority else None, certificate)
-        if cached is None or cached[0] != stamp:
-            cached = (stamp, self._build_context(stamp[0], certificate))
+        made_of = (self._authority.content() if self._authority else None, certificate)
+        if cached is None or cached.made_of != made_of:
+            cached = _CachedContext(self._build_context(*made_of), made_of)
             self._contexts[own] = cached
-        if own:
-            self._checked = now
-        return cached[1]
+        cached.checked = now
+        return cached.context
 
     def _client_certificate(self) -> tuple[bytes, bytes] | None:
         given = self._login.certificate()
@@ -154,7 +155,7 @@ def in_cluster(folder: Path = SERVICE_ACCOUNT) -> Credentials:
     """
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST", ""), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     if not host:
-        raise CredentialsError("KUBERNETES_SERVICE_HOST is not set, so this is no pod: name a kubeconfig with --kubeconfig")
+        raise CredentialsError("KUBERNETES_SERVICE_HOST is not set, so this is no pod: name a --kubeconfig")
     if not (folder / "token").exists():
         raise CredentialsError(f"{folder}/token is missing: set automountServiceAccountToken, or name a --kubeconfig")
     if ":" in host:
@@ -209,6 +210,15 @@ def _login(context: kubeconfig.Context) -> Login:
         pair = f"{user['username']}:{user.get('password') or ''}"
         return _Fixed("Basic " + base64.b64encode(pair.encode()).decode())
     return _Fixed("")
+
+
+@dataclass(slots=True)
+class _CachedContext:
+    """TLS settings, what they were made of, and when that was last compared with the files (monotonic; 0: never)."""
+
+    context: ssl.SSLContext
+    made_of: tuple[Any, ...]
+    checked: float = 0.0
 
 
 class _Pem:

@@ -1,0 +1,375 @@
+"""Requests to upstream, our own and those that a replica forwards. Bytes in, bytes out.
+
+Objects are never decoded here. Library exceptions stop here: what upstream answers is `kube.status.StatusError`,
+no answer is `kube.upstream_error`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from multidict import CIMultiDict
+from yarl import URL
+
+from kube.clock import Clock
+from kube.credentials import Credentials
+from kube.status import StatusError
+from kube.upstream_error import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+
+CONNECT_SECONDS = 5.0
+"""For the TCP and TLS handshake. An API server that takes longer is as good as away."""
+ANSWER_SECONDS = 60.0
+"""For a whole answer that is no watch: the API server's own limit."""
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
+"""Seconds and tries of TCP's own keepalive: a peer that vanished without a word is noticed within half a minute."""
+INFLATE_IN_THREAD_BYTES = 256 << 10
+"""Above this size a gzip answer is unpacked in a thread."""
+
+JSON = "application/json"
+HOP_BY_HOP = frozenset(
+    ("connection", "host", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
+     "trailer", "transfer-encoding", "upgrade", "expect")
+)  # fmt: skip
+"""Headers of one connection, never of the message: not forwarded."""
+
+Headers = Iterable[tuple[str, str]]
+Body = bytes | AsyncIterator[bytes] | None
+OnRequest = Callable[[str, str, str], None]
+"""Told of each request: its verb, resource (`pods.v1`, or "") and cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole answer, unpacked. Header names are in lower case; of repeated ones the last counts."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def checked(self) -> Response:
+        """Itself, if it is a success.
+
+        Raises:
+            StatusError: it is none.
+        """
+        if self.status >= 400:
+            raise StatusError.from_response(self.status, self.body)
+        return self
+
+
+@dataclass(slots=True)
+class Streamed:
+    """An answer that is still coming. `headers` without those of the connection, in their order."""
+
+    status: int
+    reason: str
+    headers: list[tuple[str, str]]
+    _client: UpstreamClient = field(repr=False)
+    _content: aiohttp.StreamReader = field(repr=False)
+
+    async def read(self, deadline: float | None = None) -> bytes:
+        """What has come of the body, compressed as upstream sends it; empty at its end. `deadline`: by the loop's time.
+
+        Raises:
+            UpstreamBroken: it ends before its end. UpstreamTimeout: nothing came until the deadline.
+        """
+        try:
+            with _translated("the answer"):
+                async with asyncio.timeout_at(deadline):
+                    chunk = await self._content.readany()
+        except TimeoutError:
+            raise UpstreamTimeout(f"{self._client.server} neither continued nor ended an answer in time") from None
+        self._client.answered_at = time.monotonic()
+        return chunk
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes.
+
+        Raises:
+            UpstreamBroken: it ends before its end.
+        """
+        while chunk := await self.read():
+            yield chunk
+
+
+_decode_json = msgspec.json.Decoder().decode
+
+
+class UpstreamClient:
+    """One API server, with any number of connections: every watch holds one.
+
+    `clock` follows upstream's. `on_request` is told of each request.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        user_agent: str,
+        clock: Clock | None = None,
+        on_request: OnRequest | None = None,
+    ) -> None:
+        self.credentials = credentials
+        self.clock = clock or Clock()
+        self.answered_at = float("-inf")
+        """When upstream last answered anything, or sent something on a watch: `time.monotonic`."""
+        self.user_agent = user_agent
+        self._on_request = on_request
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def server(self) -> str:
+        """Upstream's URL."""
+        return self.credentials.server
+
+    @property
+    def date_offset(self) -> float:
+        """Upstream's clock minus ours in seconds; 0 where they agree within two."""
+        return self.clock.offset
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        timeout_seconds: float = ANSWER_SECONDS,
+        verb: str = "",
+        resource: str = "",
+        cause: str = "",
+    ) -> Response:
+        """One request in our own name. `path` is with its query, percent-encoded. Any status is an answer.
+
+        Raises:
+            UpstreamError: there is none.
+        """
+        sent = {"Accept": JSON, "Accept-Encoding": "gzip", "User-Agent": self.user_agent, **(headers or {})}
+        if body is not None:
+            sent.setdefault("Content-Type", JSON)
+        self._count(verb or method.lower(), resource, cause)
+        for attempt in (1, 2):
+            authorization = await self.credentials.authorization()
+            if authorization:
+                sent["Authorization"] = authorization
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    response = await self._whole(await self._open(method, path, sent.items(), body))
+            except TimeoutError:
+                what = f"{method} {path} within {timeout_seconds:g} s"
+                raise UpstreamTimeout(f"{self.server} gave no answer to {what}") from None
+            if response.status != 401 or attempt == 2 or not await self.credentials.renew():
+                return response
+        raise AssertionError("the second attempt returns")
+
+    async def get_json(self, path: str, **options: Any) -> Any:
+        """The decoded body of a GET; `options` as in `request`.
+
+        Raises:
+            StatusError: upstream refused.
+            UpstreamError: no answer.
+        """
+        response = (await self.request("GET", path, **options)).checked()
+        try:
+            return _decode_json(response.body)
+        except msgspec.DecodeError as error:
+            raise UpstreamBroken(f"{self.server} answered GET {path} with what is no JSON: {error}") from error
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        body: Body = None,
+        *,
+        own: bool = False,
+        answer_seconds: float | None = None,
+        verb: str = "",
+        resource: str = "",
+        cause: str = "forward",
+    ) -> AsyncIterator[Streamed]:
+        """A request that is forwarded; leaving the context closes its connection unless the answer was read whole.
+
+        `path` is as the client wrote it, with its query. `own`: with our credentials, for a request that
+        says in Impersonate-* headers whose it is. Else it goes with the caller's Authorization header and
+        without our client certificate. `answer_seconds`: for the answer's headers; None: as long as it takes.
+
+        Raises:
+            UpstreamUnreachable: it was not sent. UpstreamBroken, UpstreamTimeout: it may have taken effect.
+        """
+        sent = [(name, value) for name, value in headers if name.lower() not in HOP_BY_HOP]
+        if own:
+            sent = [(name, value) for name, value in sent if name.lower() != "authorization"]
+            authorization = await self.credentials.authorization()
+            if authorization:
+                sent.append(("Authorization", authorization))
+        self._count(verb or method.lower(), resource, cause)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                answer = await self._open(method, path, sent, body, own=own)
+        except TimeoutError:
+            raise UpstreamTimeout(f"{self.server} gave no answer to {method} {path} in time") from None
+        try:
+            received = [(name, value) for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP]
+            yield Streamed(answer.status, answer.reason or "", received, self, answer.content)
+        finally:
+            _finish(answer)
+
+    async def connect(self, *, own: bool = False) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection of its own, for a request that upgrades it; the caller writes and reads HTTP itself.
+
+        Raises:
+            UpstreamUnreachable: there is none. CredentialsError
+        """
+        parts = urlsplit(self.server)
+        await self.credentials.authorization()
+        context = self.credentials.ssl_context(own=own)
+        if self.credentials.proxy:
+            raise UpstreamUnreachable("connections that are upgraded cannot go through the kubeconfig's proxy-url")
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                return await asyncio.open_connection(
+                    parts.hostname,
+                    parts.port or (443 if context else 80),
+                    ssl=context,
+                    server_hostname=(self.credentials.server_name or parts.hostname) if context else None,
+                )
+        except (OSError, TimeoutError) as error:
+            raise _unreachable(self.credentials, error) from error
+
+    def _count(self, verb: str, resource: str, cause: str) -> None:
+        if self._on_request is not None:
+            self._on_request(verb, resource, cause)
+
+    def _http(self) -> aiohttp.ClientSession:
+        """The session: made with the first request, since it belongs to the loop that runs then."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, socket_factory=_socket),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+                auto_decompress=False,
+                read_bufsize=1 << 20,
+                max_line_size=64 << 10,
+                max_field_size=64 << 10,
+                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+            )
+        return self._session
+
+    async def _open(
+        self, method: str, path: str, headers: Headers, body: Body = None, *, own: bool = True
+    ) -> aiohttp.ClientResponse:
+        """Send a request and wait for the answer's headers."""
+        context = self.credentials.ssl_context(own=own)
+        sent_at = time.time()
+        try:
+            answer = await self._http().request(
+                method,
+                URL(self.server + path, encoded=True),
+                headers=CIMultiDict(headers),
+                data=body,
+                allow_redirects=False,
+                ssl=context if context is not None else True,
+                server_hostname=self.credentials.server_name or None,
+                proxy=self.credentials.proxy or None,
+            )
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise _unreachable(self.credentials, error) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UpstreamBroken(f"{self.server} broke off {method} {path}: {_reason(error)}") from error
+        self.answered_at = time.monotonic()
+        self.clock.heard_header(answer.headers.get("Date"), sent_at, time.time())
+        return answer
+
+    async def _whole(self, answer: aiohttp.ClientResponse) -> Response:
+        try:
+            with _translated(f"the answer to {answer.method} {answer.url.path}"):
+                body = await answer.read()
+        finally:
+            _finish(answer)
+        self.answered_at = time.monotonic()
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        if headers.get("content-encoding") == "gzip":
+            del headers["content-encoding"]
+            try:
+                if len(body) > INFLATE_IN_THREAD_BYTES:
+                    body = await asyncio.to_thread(zlib.decompress, body, 31)
+                else:
+                    body = zlib.decompress(body, 31)
+            except zlib.error as error:
+                raise UpstreamBroken(f"{self.server} answered with broken gzip: {error}") from error
+        return Response(answer.status, headers, body)
+
+
+class _translated:  # noqa: N801 (reads as the statement that it is)
+    """Within, errors of the HTTP library that end a body become UpstreamBroken."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, aiohttp.ClientError | ConnectionError):
+            raise UpstreamBroken(f"{self._what} broke off: {_reason(error)}") from error
+
+
+def _finish(answer: aiohttp.ClientResponse) -> None:
+    """Let the connection go; close it where the body was not read to its end: upstream sees that nobody wants it."""
+    if answer.content.at_eof():
+        answer.release()
+    else:
+        answer.close()
+
+
+def _socket(address: Any) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE:
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def _unreachable(credentials: Credentials, error: BaseException) -> UpstreamUnreachable:
+    """What to look at, for the usual reasons."""
+    server, source = credentials.server, credentials.source or "the kubeconfig"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return UpstreamUnreachable(
+            f"the certificate of {server} does not fit the certificate-authority in {source}: {_reason(error)}"
+        )
+    if isinstance(error, aiohttp.ConnectionTimeoutError | TimeoutError):
+        return UpstreamUnreachable(
+            f"{server} (from {source}) does not answer within {CONNECT_SECONDS:g} s: is it reachable from here?"
+        )
+    return UpstreamUnreachable(
+        f"cannot connect to {server} (from {source}): {_reason(error)}. Is the API server up, and the address right?"
+    )
