@@ -80,6 +80,7 @@ class Hub:
         self._queue: deque[SharedChange] = deque()
         self._recent: dict[int, SharedChange] = {}
         self._handed = view.position
+        self._epoch = view.epoch
         self._steps: Iterator[None] | None = None
         self._cancel = view.observe(self._changed, self._reset)
 
@@ -90,6 +91,11 @@ class Hub:
     def close(self) -> None:
         """Follow the view no more. Its watchers must have left."""
         self._cancel()
+
+    @property
+    def began_anew(self) -> bool:
+        """Whether the view starts over just now: its position is no sequel to any watcher's."""
+        return self._epoch != self.view.epoch
 
     # --- the three groups -------------------------------------------------------------------------
 
@@ -133,6 +139,8 @@ class Hub:
 
     def reached(self, watcher: Watcher) -> int:
         """The RV up to which a synced watcher has been handed everything: a bookmark may say so."""
+        if self.began_anew:
+            return watcher.position
         if not self._queue:
             return max(watcher.position, self.view.position)
         return max(watcher.position, self._handed)
@@ -173,6 +181,7 @@ class Hub:
         self._handed = self.view.position
         for watcher in list(self.watchers):
             watcher.expire()
+        self._epoch = self.view.epoch
 
     def _turn(self) -> None:
         """One slice of the fan-out; the rest comes in the loop's next round."""

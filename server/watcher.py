@@ -7,10 +7,9 @@ The story of a stream is `Watcher.run`. Live changes do not pass through here: t
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-from msgspec.structs import replace as replace_record
 
 from kube import status
 from kube.status import StatusError
@@ -22,7 +21,6 @@ from server.snapshot import Snapshot, narrowed, pick, take
 from server.view import Gone, Unusable
 from server.watch_events import BodyGone, error_line, event_of
 from server.watch_stream import frame
-from store.record import pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -34,6 +32,8 @@ if TYPE_CHECKING:
     from server.watch_start import StartPlan
     from server.watch_stream import WatchStream
     from store.record import Record
+
+log = logging.getLogger(__name__)
 
 BOOKMARK_SECONDS = 60.0
 """Between two bookmarks of one watch: upstream's period."""
@@ -83,6 +83,7 @@ class Watcher:
     __slots__ = (
         "_fault",
         "_first",
+        "_forget_namespaces",
         "_out",
         "_out_bytes",
         "_scope",
@@ -115,6 +116,7 @@ class Watcher:
         self._woken = asyncio.Event()
         self._scope: Scope | _Unchanged | None = _UNCHANGED
         self._fault: Exception | None = None
+        self._forget_namespaces: Callable[[], None] = _nothing
         self._stopped = False
 
     def __repr__(self) -> str:
@@ -187,8 +189,7 @@ class Watcher:
                     await self._catch_up()
                     await self._stay()
                     await self.stream.drained()
-                    if not isinstance(self._scope, _Unchanged):
-                        await self._change_scope()
+                    await self._change_scope()
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -200,13 +201,19 @@ class Watcher:
             self._add(error_line(error))
         except Unusable as error:
             self._add(error_line(status.service_unavailable(str(error), 1)))
+        except ValueError as error:
+            # One object that cannot be shown must not end in a stream that silently lacks it.
+            log.exception("%r cannot show an object", self)
+            self._add(error_line(status.internal(error)))
         finally:
+            self._forget_namespaces()
             self.hub.withdraw(self)
         self.flush()
 
     async def _begin(self, plan: StartPlan) -> None:
         """Wait for what the client wants to see at least, and show the state that it asks for."""
         view = self.hub.view
+        self._expect(self._namespaces)
         if plan.fresh:
             await view.fresh()
         if plan.reach:
@@ -257,7 +264,8 @@ class Watcher:
         try:
             self.take(shared, event)
         except BodyGone as gone:
-            self.take(shared.with_old(await self._with_body(gone.record)), event)
+            (old,) = await self.hub.view.with_bodies((gone.record,))
+            self.take(shared.with_old(old), event)
 
     async def _stay(self) -> None:
         """Live, until something else is to be done. Meanwhile the hub writes the changes."""
@@ -279,17 +287,19 @@ class Watcher:
     async def _change_scope(self) -> None:
         """Tell what the user may not read any more, and what is new to them, as of one position."""
         scope = self._scope
-        assert not isinstance(scope, _Unchanged), "only called for a change"
+        if isinstance(scope, _Unchanged):
+            return
         self._scope = _UNCHANGED
         view, before = self.hub.view, self.selection
         after = replace(before, scope=scope if scope is not None else NOTHING)
         self.hub.withdraw(self)
         namespaces = narrowed(after.scope, after.namespace, view.meta.namespaced)
+        self._expect(namespaces)
         # Up to date with the old scope first; a shard may have to be read for the new one, which takes time.
         while True:
             await view.ensure(namespaces)
             await self._replay()
-            if all(view.held(namespace) for namespace in ([""] if namespaces is None else namespaces)):
+            if view.holds(namespaces):
                 break
         lost = self._snapshot_of(before, _difference(before.scope, after.scope))
         gained = self._snapshot_of(after, _difference(after.scope, before.scope))
@@ -309,6 +319,11 @@ class Watcher:
     def _namespaces(self) -> Collection[str] | None:
         return narrowed(self.selection.scope, self.selection.namespace, self.hub.view.meta.namespaced)
 
+    def _expect(self, namespaces: Collection[str] | None) -> None:
+        """Have the view follow these namespaces also where they have no objects yet."""
+        forget, self._forget_namespaces = self._forget_namespaces, self.hub.view.expect(namespaces or ())
+        forget()
+
     def _snapshot_of(self, selection: Selection, scope: Scope) -> Snapshot:
         view = self.hub.view
         return take(view, scope, narrowed(scope, selection.namespace, view.meta.namespaced))
@@ -320,28 +335,13 @@ class Watcher:
         pause = Pause()
         page = await pick(snapshot, Selectors(self.selection.labels, self.selection.fields), None, 0, pause)
         for piece in page.pieces:
-            for record in piece.block.selected(piece.mask):
-                if wanted is not None and not wanted(record):
-                    continue
-                if self.form is None:
-                    raise _Over
-                shown = record if record.packed or not self.form.needs_body else await self._with_body(record)
-                self._add(self.hub.writer.line(event, shown, self.form, first=self._first))
-                self._first = False
+            records = [record for record in piece.block.selected(piece.mask) if wanted is None or wanted(record)]
+            if self.form is not None and self.form.needs_body:
+                records = await self.hub.view.with_bodies(records)
+            for record in records:
+                self._add_line(event, record)
                 await self._keep_pace(pause)
         self._look_up()
-
-    async def _with_body(self, record: Record) -> Record:
-        """The same version with its bytes, wherever those are.
-
-        Raises:
-            Gone: nowhere any more.
-        """
-        view = self.hub.view
-        body = await view.body(record)
-        if body is None:
-            raise Gone(self.position, view.position)
-        return replace_record(record, packed=pack(body))
 
     async def _keep_pace(self, pause: Pause) -> None:
         """Write when there is enough, wait for the client, and let others run."""
@@ -353,7 +353,9 @@ class Watcher:
             await pause()
 
     def _look_up(self) -> None:
-        """End here if someone said so."""
+        """End here if someone said so, or if the view has no sequel to what was told."""
+        if self.hub.began_anew and self._fault is None:
+            self._fault = Gone(self.position, self.hub.view.position)
         if self._fault is not None:
             raise self._fault
         if self._stopped:
@@ -362,7 +364,10 @@ class Watcher:
 
     def _bookmark(self) -> None:
         """Say how far the stream is, if it is further than where it began."""
-        rv = self.hub.reached(self) if self.standing is Standing.SYNCED else self.position
+        if self.standing is Standing.SYNCED:
+            # Remembered: while changes wait to be handed over, the hub knows less than what was said before.
+            self.position = self.hub.reached(self)
+        rv = self.position
         if self.lifetime.bookmarks and self.form is not None and 0 < self._start_rv < rv:
             self._add_bookmark(rv)
             self.flush()
@@ -373,10 +378,20 @@ class Watcher:
         self._add(self.hub.writer.bookmark(rv, self.form, first=self._first, initial_end=initial_end))
         self._first = False
 
+    def _add_line(self, event: ObjectEvent, record: Record) -> None:
+        if self.form is None:
+            raise _Over
+        self._add(self.hub.writer.line(event, record, self.form, first=self._first))
+        self._first = False
+
     def _add(self, line: bytes) -> None:
         data = frame(self.stream.framing, line)
         self._out.append(data)
         self._out_bytes += len(data)
+
+
+def _nothing() -> None:
+    """Nothing is expected yet."""
 
 
 def _difference(scope: Scope, other: Scope) -> Scope:

@@ -105,7 +105,7 @@ class World:
         spaces: dict[str, list[Record]] = {}
         for record in sorted(records, key=lambda record: (record.namespace, record.name)):
             spaces.setdefault(record.namespace, []).append(record)
-        self.view.adopt("-", {name: Space(name, held) for name, held in spaces.items()})
+        self.view.adopt(("-",), {name: Space(name, held) for name, held in spaces.items()})
         self.objects: dict[Key, Record] = {(record.namespace, record.name): record for record in records}
         self.changes: list[Change] = []
         self.watches = Watches()

@@ -173,7 +173,7 @@ async def test_reset_of_the_view_expires_all() -> None:
     world = World([pod("a", 90)])
     async with Running(world) as running:
         stream = await running.start(NOW)
-        world.view.begin_anew(meta_of(position=7), {})
+        world.view.begin_anew(meta_of(position=7), {}, ())
         world.view.tell_reset()
         await running.last
         assert stream.events[0]["object"]["reason"] == "Expired"
