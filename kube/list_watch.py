@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -69,7 +69,7 @@ async def list_pages(
     limit: int = PAGE_OBJECTS,
     query: Mapping[str, str] | None = None,
     cause: str = "list",
-) -> AsyncIterator[ListPage]:
+) -> AsyncGenerator[ListPage, None]:
     """The whole resource, page by page: all pages are of the first one's state. `limit` 0: in one page.
 
     Raises:
@@ -108,7 +108,7 @@ async def watch(
     query: Mapping[str, str] | None = None,
     seconds: int | None = None,
     cause: str = "watch",
-) -> AsyncIterator[WatchEvents]:
+) -> AsyncGenerator[WatchEvents, None]:
     """What happens after `rv`, in batches as they come, bookmarks included. Close it (`aclosing`) when leaving early.
 
     The first batch is empty: upstream has accepted the watch. It ends as upstream ends it, after
@@ -152,7 +152,7 @@ async def _refused(client: UpstreamClient, answer: Streamed) -> None:
     raise StatusError.from_response(answer.status, body)
 
 
-async def _events(answer: Streamed, gvr: GVR, deadline: float) -> AsyncIterator[WatchEvents]:
+async def _events(answer: Streamed, gvr: GVR, deadline: float) -> AsyncGenerator[WatchEvents, None]:
     decoder = WatchDecoder()
     while chunk := await answer.read(deadline):
         try:
