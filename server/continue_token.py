@@ -39,7 +39,7 @@ class Token(msgspec.Struct, array_like=True, frozen=True):
     """
 
     rv: int
-    incarnation: int
+    incarnation: str
     namespace: str
     name: str
     subject: str

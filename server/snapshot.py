@@ -43,11 +43,15 @@ class Run:
 
 @dataclass(slots=True)
 class Snapshot:
-    """`runs` in key order. `position` is the view's when it was taken, `stamp` is equal only for equal content."""
+    """`runs` in key order. `position` is the view's when it was taken, `stamp` is equal only for equal content.
+
+    `past` is the RV of a state that is not the present one, else 0.
+    """
 
     runs: list[Run]
     position: int
     stamp: object
+    past: int = 0
 
     @property
     def count(self) -> int:

@@ -93,6 +93,14 @@ class Space:
             self._join_neighbour(position)
         return old
 
+    def extend(self, records: Sequence[Record]) -> None:
+        """Append objects that come behind all others, in the order of their names."""
+        blocks = cut(records)
+        self.blocks += blocks
+        self.firsts += [block.names[0] for block in blocks]
+        self.count += len(records)
+        self.packed_bytes += sum(len(record.packed) for record in records)
+
     def evict(self, position: int) -> int:
         """Let go of the bodies of one block (heads and rows stay); returns the bytes that are free again."""
         block = self.blocks[position]

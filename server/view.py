@@ -22,8 +22,9 @@ import heapq
 import itertools
 import logging
 from bisect import bisect_left, insort
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from msgspec.structs import replace
 
@@ -32,9 +33,10 @@ from server.history import Change, History, Key, undo
 from server.space import Space
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from kube.resources import GVR
+    from server.pause import Pause
     from store.entry import Entry
     from store.meta import Meta
     from store.record import Record
@@ -43,6 +45,8 @@ log = logging.getLogger(__name__)
 
 REACH_SECONDS = 3.0
 """How long a read waits for a position; upstream's own limit."""
+STALE_AFTER_SECONDS = 3.0
+"""Three heartbeats without one."""
 HISTORY_BYTES = 64 << 20
 """Compressed bytes of the past that a view keeps: as much as the store's logs of one resource."""
 
@@ -67,14 +71,11 @@ class Gone(Exception):
 class Source(Protocol):
     """What feeds a view: `server.feed.Feed`, or a stand-in in tests."""
 
-    async def hydrate(self, shard: str) -> None:
-        """Read a shard into the view; several callers share one reading."""
+    async def hydrate(self, shard: str | None) -> None:
+        """Read a shard into the view, or (None) a cluster-scoped resource as a whole; callers share one reading."""
 
     async def store_position(self) -> int:
         """The store's position, read after the call; concurrent callers share one reading."""
-
-    async def places(self) -> None:
-        """Bring the view's `places` up to date."""
 
     async def changes(self, shards: Collection[str], after: int, upto: int) -> list[Change]:
         """What the log says of these shards in (after, upto], in order.
@@ -85,6 +86,9 @@ class Source(Protocol):
 
     async def bodies(self, records: Collection[Record]) -> dict[Key, bytes]:
         """Packed bodies of these very versions; those that are nowhere any more are left out."""
+
+    async def look_up(self, namespace: str, name: str) -> tuple[Record | None, int]:
+        """One object as the store has it, and the store's position of the same instant."""
 
 
 @dataclass(slots=True)
@@ -130,16 +134,23 @@ class ResourceView:
         self.shards: dict[str, HeldShard] = {}
         self.history = History(history_bytes)
         self.generation = 0
+        self.epoch = 0
+        """Grows when the view starts over: what was known at another one has no sequel here."""
+        self.described = 0
+        """Grows with every change of the meta that answers are made with."""
         self.holds_all = False
         """Whether all shards are held, so that a shard never heard of is a new one."""
         self.pinned = False
         """Control data: never dropped, never evicted."""
         self.fresh_ms = meta.fresh_ms
-        self.stale = False
-        """No heartbeat for a while: the store, or the informer, is out of reach."""
+        self.forgot = meta.position
+        """The newest RV at which a place may have been forgotten: one that comes up anew may have a past until then."""
+        self.heard = self._now()
+        """Loop time of the last sign of life from the informer, by way of the store."""
         self.source: Source | None = None
         self._order: list[str] = []
         self._observers: dict[int, Observer] = {}
+        self._expected: Counter[str] = Counter()
         self._numbers = itertools.count()
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
 
@@ -152,14 +163,14 @@ class ResourceView:
     # --- what it is -------------------------------------------------------------------------------
 
     @property
-    def incarnation(self) -> int:
+    def incarnation(self) -> str:
         """Changes when the resource's history starts anew."""
         return self.meta.incarnation
 
     @property
     def usable(self) -> bool:
         """Whether the store says that the resource is complete."""
-        return self.meta.state == "synced"
+        return self.meta.readable
 
     @property
     def count(self) -> int:
@@ -180,24 +191,30 @@ class ResourceView:
         """Seconds since the informer last heard from upstream."""
         return max(self.clock() - self.fresh_ms / 1000, 0.0)
 
+    @property
+    def stale_seconds(self) -> float:
+        """Seconds without news; 0 while heartbeats come."""
+        silent = self._now() - self.heard
+        return silent if silent > STALE_AFTER_SECONDS else 0.0
+
     # --- reading ----------------------------------------------------------------------------------
 
     async def ensure(self, namespaces: Collection[str] | None = None) -> None:
-        """Hydrate what is missing of these namespaces (None: of everything). Returns without an await in
-        between the last check and the caller.
+        """Hydrate what is missing of these namespaces (None: of everything).
+
+        It is all there when this returns: no await comes between the last check and the caller.
 
         Raises:
             Unusable: the resource is not synced, or the store cannot be read.
         """
         source = self._source()
-        if namespaces is None or not self.meta.namespaced:
+        if not self.meta.namespaced:
             while not self.holds_all:
-                await source.places()
-                missing = self._missing_shards()
-                if not missing:
-                    self.holds_all = True
-                    break
+                await source.hydrate(None)
+        elif namespaces is None:
+            while missing := self._missing_shards():
                 await asyncio.gather(*(source.hydrate(shard) for shard in missing))
+            self.holds_all = True
         else:
             while missing := {shard for ns in namespaces if (shard := self._missing_shard(ns)) is not None}:
                 await asyncio.gather(*(source.hydrate(shard) for shard in missing))
@@ -235,9 +252,15 @@ class ResourceView:
                 self._waiters = [other for other in self._waiters if other is not waiter]
                 heapq.heapify(self._waiters)
 
+    def holds(self, namespaces: Collection[str] | None = None) -> bool:
+        """Whether the view has all objects of these namespaces (None: all objects)."""
+        if namespaces is None or not self.meta.namespaced:
+            return self.holds_all
+        return all(self._missing_shard(namespace) is None for namespace in namespaces)
+
     def held(self, namespace: str) -> bool:
-        """Whether the view has all objects of the namespace (cluster-scoped: "")."""
-        return self._missing_shard(namespace) is None if self.meta.namespaced else self.holds_all
+        """Whether the view has all objects of the namespace; "": of all namespaces."""
+        return self.holds((namespace,) if namespace else None)
 
     def get(self, namespace: str, name: str) -> Record | None:
         """An object of a namespace that is held."""
@@ -258,14 +281,39 @@ class ResourceView:
         return self._spaces_of(sorted(namespaces, key=lambda namespace: namespace + "/"))
 
     async def body(self, record: Record) -> bytes | None:
-        """The JSON of this very version of an object, also where it is not in memory any more; None if it is gone."""
+        """The JSON of this very version of an object, also where it is not in memory; None if it is gone."""
         if not record.packed:
-            found = await self._source().bodies((record,))
-            packed = found.get((record.namespace, record.name))
+            packed = (await self._source().bodies((record,))).get((record.namespace, record.name))
             if packed is None:
                 return None
             record = replace(record, packed=packed)
         return record.body()
+
+    async def with_bodies(self, records: Sequence[Record]) -> list[Record]:
+        """The same versions of the objects, all with their bodies.
+
+        Raises:
+            Gone: one of them has been replaced meanwhile, and the log has no copy left.
+        """
+        lacking = [record for record in records if not record.packed]
+        if not lacking:
+            return list(records)
+        found = await self._source().bodies(lacking)
+        for record in lacking:
+            if (record.namespace, record.name) not in found:
+                raise Gone(record.rv, self.position)
+        return [
+            record if record.packed else replace(record, packed=found[record.namespace, record.name])
+            for record in records
+        ]
+
+    async def look_up(self, namespace: str, name: str) -> tuple[Record | None, int]:
+        """One object as the store has it, with its position: one round trip, and no hydration.
+
+        Raises:
+            Unusable: the store cannot be read.
+        """
+        return await self._source().look_up(namespace, name)
 
     async def changes_since(self, rv: int, namespaces: Collection[str] | None = None) -> list[Change]:
         """The changes newer than `rv` in held shards, in order; of some namespaces, or of all.
@@ -307,6 +355,21 @@ class ResourceView:
 
         return cancel
 
+    def expect(self, namespaces: Collection[str]) -> Callable[[], None]:
+        """Have the first objects of namespaces followed wherever they land; returns what ends it.
+
+        Who watches a namespace that has no objects yet holds no shard for it.
+        """
+        self._expected.update(namespaces)
+
+        def cancel() -> None:
+            self._expected.subtract(namespaces)
+            for namespace in namespaces:
+                if self._expected[namespace] <= 0:
+                    del self._expected[namespace]
+
+        return cancel
+
     # --- what the feed does -----------------------------------------------------------------------
 
     def apply(self, entry: Entry, shard: str) -> None:
@@ -322,7 +385,7 @@ class ResourceView:
             # Unknown to the view: nothing changed for its readers.
             self.advance(entry.rv)
             return
-        kind = "D" if entry.type == "D" else "A" if old is None else "M"
+        kind: Literal["A", "M", "D"] = "D" if entry.type == "D" else "A" if old is None else "M"
         if entry.prev is not None and old is not None and not old.packed and entry.prev.rv == old.rv:
             old = entry.prev
         change = Change(entry.rv, entry.time_ms, kind, shard, record, old)
@@ -349,42 +412,54 @@ class ResourceView:
             if not future.done():
                 future.set_result(None)
 
-    def adopt(self, shard: str, spaces: dict[str, Space]) -> None:
-        """Take in a shard as of the view's position: `spaces` has all its objects, by namespace."""
+    def adopt(self, shards: Collection[str], spaces: dict[str, Space]) -> None:
+        """Take in shards as of the view's position: `spaces` has all their objects, by namespace.
+
+        A cluster-scoped resource is taken in as a whole.
+        """
         self.generation += 1
         for namespace, space in spaces.items():
-            present = self.spaces.get(namespace)
-            if present is not None and not self.meta.namespaced:
-                for record in space:
-                    self._put(record)
-            elif space.count:
-                if present is None and self.meta.namespaced:
-                    insort(self._order, namespace + "/")
-                space.generation = self.generation
-                self.spaces[namespace] = space
-        self.known_shards.add(shard)
-        self.shards[shard] = HeldShard(whole=True, since=self.position, used=self._now())
+            if not space.count:
+                continue
+            if namespace not in self.spaces and self.meta.namespaced:
+                insort(self._order, namespace + "/")
+            space.generation = self.generation
+            self.spaces[namespace] = space
+        self.known_shards |= set(shards)
+        for shard in shards:
+            self.shards[shard] = HeldShard(whole=True, since=self.position, used=self._now())
+        self.holds_all = self.holds_all or not self.meta.namespaced
 
     def heard_of(self, shard: str) -> bool:
-        """A shard that is not held had an event. Returns whether it must be followed from here on:
-        where all others are held it is a new one, and empty until now.
+        """There is such a shard. Returns whether it must be followed from here on, and was not so far.
+
+        Where all others are held it is a new one, and was empty until now.
         """
-        if self.holds_all and shard not in self.known_shards:
+        new = self.holds_all and shard not in self.known_shards
+        if new:
             self.shards[shard] = HeldShard(whole=True, since=self.position, used=self._now())
         self.known_shards.add(shard)
-        return shard in self.shards
+        return new
 
     def moved(self, place: str, source: str, target: str) -> bool:
         """A place's objects are in another shard now (storage only: no reader sees a difference).
 
         Returns whether the new shard must be followed from here on, which it was not.
         """
+        if not self.meta.namespaced:
+            return self.heard_of(target) if target and target not in self.shards else False
+        if not target:
+            self.places.pop(place, None)
+            self.forgot = self.position
+            return False
+        if not source:
+            self.places[place] = (self.forgot, target)
+            return self.heard_of(target) or self._follow_expected(place, target)
         known, self.known_shards = self.known_shards, self.known_shards | {target}
-        if self.meta.namespaced:
-            self.places[place] = (self.position, target)
+        self.places[place] = (self.position, target)
         before, held = self.shards.get(source), self.shards.get(target)
         if before is None or not before.has(place):
-            if held is not None and held.whole and source:
+            if held is not None and held.whole:
                 held.missing.add(place)
             return False
         before.namespaces.discard(place)
@@ -397,10 +472,22 @@ class ResourceView:
         self.shards[target] = HeldShard(whole, self.position, {place}, used=self._now())
         return True
 
-    def drop(self, shard: str) -> None:
-        """Forget a shard and its objects."""
-        held = self.shards.pop(shard, None)
+    def _follow_expected(self, place: str, target: str) -> bool:
+        """Follow a new place that someone waits for. It was empty until now, so nothing is to be read."""
+        if place not in self._expected:
+            return False
+        held = self.shards.get(target)
         if held is None:
+            self.shards[target] = HeldShard(whole=False, since=self.position, namespaces={place}, used=self._now())
+            return True
+        if not held.has(place):
+            held.missing.discard(place)
+            held.namespaces.add(place)
+        return False
+
+    def drop(self, shard: str) -> None:
+        """Forget a shard and its objects (of a cluster-scoped resource: everything)."""
+        if self.shards.pop(shard, None) is None:
             return
         self.holds_all = False
         self.generation += 1
@@ -409,13 +496,27 @@ class ResourceView:
         if not self.meta.namespaced:
             self.shards.clear()
 
-    def begin_anew(self, meta: Meta, places: dict[str, tuple[int, str]]) -> None:
-        """Start over at another incarnation or after a gap that no log covers: nothing is held."""
-        self.meta = meta
+    async def evict(self, shard: str, pause: Pause) -> None:
+        """Let go of the bodies of a shard's objects; heads and rows stay."""
+        for namespace, space in list(self.spaces.items()):
+            if self.meta.namespaced and self._shard_of(namespace) != shard:
+                continue
+            position = 0
+            while position < len(space.blocks):
+                space.evict(position)
+                position += 1
+                if pause.due:
+                    await pause()
+
+    def begin_anew(self, meta: Meta, places: dict[str, tuple[int, str]], known_shards: Collection[str]) -> None:
+        """Start over, at another incarnation or after a gap that no log covers: nothing is held."""
+        self.epoch += 1
+        self.describe(meta)
         self.position = meta.position
+        self.forgot = meta.position
         self.fresh_ms = meta.fresh_ms
-        self.places = places
-        self.known_shards = {"-", *(shard for _, shard in places.values())}
+        self.set_places(places)
+        self.known_shards = {"-", *known_shards, *(shard for _, shard in places.values())}
         self.spaces.clear()
         self._order.clear()
         self.shards.clear()
@@ -423,6 +524,15 @@ class ResourceView:
         self.holds_all = False
         self.generation += 1
         self.advance(meta.position)
+
+    def describe(self, meta: Meta) -> None:
+        """The resource's description has changed: columns, for instance."""
+        self.meta = meta
+        self.described += 1
+
+    def set_places(self, places: dict[str, tuple[int, str]]) -> None:
+        """Where the namespaces are (nothing of the kind matters for cluster-scoped objects)."""
+        self.places = dict(places) if self.meta.namespaced else {}
 
     def tell_reset(self) -> None:
         """The observers' `reset`, once the new state is in place."""

@@ -1,0 +1,79 @@
+"""The items of whole answers, kept until something in their scope changes or a row reads otherwise.
+
+An answer is kept under what was asked (resource, scope, selectors, page, form) and is good while its
+stamp is the snapshot's: so one that is asked for again costs no look at any object. Concurrent requests
+for the same are one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+
+from server.deflate import Segment
+from server.rendering import CLOCK_SLACK_SECONDS
+
+
+@dataclass(slots=True)
+class Items:
+    """The items or rows of an answer: joined (`plain`), compressed (`packed`), or both.
+
+    Good for a snapshot with the same `stamp`, at instants in [since, until). `length` is uncompressed.
+    """
+
+    stamp: object
+    since: float
+    until: float
+    length: int
+    plain: bytes | None
+    packed: Segment | None = None
+
+    def good(self, stamp: object, now: float) -> bool:
+        """Whether these are the items of a snapshot with that stamp, at `now`."""
+        return self.stamp == stamp and self.since - CLOCK_SLACK_SECONDS <= now < self.until
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that they take."""
+        return len(self.plain or b"") + (len(self.packed.data) if self.packed is not None else 0) + 512
+
+
+class Answers:
+    """A bounded LRU of `Items`."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
+        self.bytes = 0
+        self._kept: OrderedDict[Hashable, tuple[Items, int]] = OrderedDict()
+        self._making: dict[tuple[Hashable, object], asyncio.Future[Items]] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    async def get(self, key: Hashable, stamp: object, now: float, make: Callable[[], Awaitable[Items]]) -> Items:
+        """The kept answer if it is good, else a newly made one."""
+        kept = self._kept.get(key)
+        if kept is not None and kept[0].good(stamp, now):
+            self._kept.move_to_end(key)
+            return kept[0]
+        flight = (key, stamp)
+        making = self._making.get(flight)
+        if making is None:
+            making = self._making[flight] = asyncio.ensure_future(make())
+            making.add_done_callback(lambda _: self._making.pop(flight, None))
+        # Shielded: who gives up must not take the others' answer away.
+        items = await asyncio.shield(making)
+        self.keep(key, items)
+        return items
+
+    def keep(self, key: Hashable, items: Items) -> None:
+        """Keep an answer, or note that it has grown."""
+        _, before = self._kept.pop(key, (items, 0))
+        size = items.kept_bytes
+        self.bytes += size - before
+        self._kept[key] = (items, size)
+        while self.bytes > self.budget_bytes:
+            _, (_, size) = self._kept.popitem(last=False)
+            self.bytes -= size

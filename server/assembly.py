@@ -1,0 +1,125 @@
+"""From picked objects to the bytes of an answer's items, block by block, without holding the loop.
+
+Up to `LARGEST_JOINED_BYTES` the items are joined and kept; longer ones are compressed from the blocks'
+own segments, or streamed, so that a list of a whole cluster never stands in memory at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from server.answers import Items
+from server.deflate import Segment, combine, compress_off_loop
+from server.objects import ItemForm, Shape
+from server.pause import Pause
+from server.rendering import Kept, Text, render
+from tables.registry import row_order
+
+if TYPE_CHECKING:
+    from server.rendering import Fetch
+    from server.snapshot import Piece
+    from store.record import Record
+
+LARGEST_JOINED_BYTES = 4 << 20
+
+
+@dataclass(slots=True)
+class Assembly:
+    """The objects of one answer in one form, as of `now`."""
+
+    pieces: list[Piece]
+    form: ItemForm
+    shape: Shape
+    now: float
+    kept: Kept
+    fetch: Fetch
+    sorted_rows: bool = False
+
+    @property
+    def at_least(self) -> int:
+        """Bytes that the items have at least: known without rendering any."""
+        if self.form.kind == "object" or self.form.include == "Object":
+            return sum(_size(piece) for piece in self.pieces)
+        if self.form.include == "None":
+            return 0
+        return sum(record.meta[1] - record.meta[0] for piece in self.pieces for record in piece.block.records)
+
+    @property
+    def large(self) -> bool:
+        """Whether the items are too long to be joined."""
+        return self.at_least > LARGEST_JOINED_BYTES
+
+    async def joined(self, stamp: object) -> Items:
+        """The items in one."""
+        bodies: list[bytes] = []
+        until = math.inf
+        async for text in self.texts():
+            bodies.append(text.body())
+            until = min(until, text.until)
+        plain = b",".join(bodies)
+        return Items(stamp, self.now, until, len(plain), plain)
+
+    async def packed(self, stamp: object) -> Items:
+        """The items as one segment, made of those of the blocks."""
+        parts: list[bytes] = []
+        crc, length, until = 0, 0, math.inf
+        async for text in self.texts():
+            segment = await text.segment(led=bool(parts))
+            parts.append(segment.data)
+            crc = combine(crc, segment.crc, segment.length)
+            length += segment.length
+            until = min(until, text.until)
+        return Items(stamp, self.now, until, length, None, Segment(b"".join(parts), crc, length))
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The items bit by bit."""
+        first = True
+        async for text in self.texts():
+            yield text.body() if first else b"," + text.body()
+            first = False
+
+    async def texts(self) -> AsyncIterator[Text]:
+        """The text of each piece in turn."""
+        pause = Pause()
+        if self.sorted_rows and self.form.kind == "table":
+            records = [record for piece in self.pieces for record in piece.block.selected(piece.mask)]
+            records = [record for record in records if record.row is not None]
+            records.sort(key=lambda record: row_order(record.row) if record.row is not None else (0, ""))
+            if records:
+                yield await self._some(records)
+            return
+        for piece in self.pieces:
+            if piece.whole:
+                rendering = self.kept.rendering(piece.block, self.form)
+                text = await rendering.at(self.now, piece.block, self.form, self.shape, self.fetch)
+                yield text
+                self.kept.weigh(rendering)
+            else:
+                yield await self._some(piece.block.selected(piece.mask))
+            if pause.due:
+                await pause()
+
+    async def _some(self, records: Sequence[Record]) -> Text:
+        """The text of objects that are no whole block."""
+        if self.form.needs_body and not all(record.packed for record in records):
+            records = await self.fetch(records)
+        return render(records, self.form, self.shape, self.now)
+
+
+async def compressed(items: Items, assembly: Assembly) -> Segment:
+    """The items as one segment: from the blocks' own where the answer is made of whole blocks."""
+    if items.packed is None and len(assembly.pieces) > 1:
+        packed = await assembly.packed(items.stamp)
+        items.packed, items.until = packed.packed, min(items.until, packed.until)
+    if items.packed is None:
+        items.packed = await compress_off_loop(items.plain or b"")
+    return items.packed
+
+
+def _size(piece: Piece) -> int:
+    if piece.whole:
+        return piece.block.size + len(piece.block) - 1
+    return sum(record.size for record in piece.block.selected(piece.mask))

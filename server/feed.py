@@ -1,0 +1,560 @@
+"""Keeps one view current: events in the order of positions, whatever the messages do on their way.
+
+Live, each message is applied as it comes. A message that does not follow the view's position, or the
+subscriber's word that something was lost, is a gap: then messages are held back, the log is read, and
+what was held back follows. Where the log does not reach back far enough, or the resource has begun
+anew, the view starts over, and its observers are told.
+
+Invariant: an event reaches the view exactly once, and in order, or the view starts over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from kube.status import TooLargeResourceVersion
+from server.history import Change, Key
+from server.hydration import Hydration, Outdated
+from server.pause import Pause
+from server.view import Gone, ResourceView, Unusable
+from store.entry import Entry, parse_message
+from store.errors import NotSynced, StoreError
+from store.feed import FeedMessage, parse
+from store.keys import object_key
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Coroutine
+    from typing import Any
+
+    from store.keys import ResourceKeys
+    from store.reader import LogPage, Reader
+    from store.record import Record
+    from store.subscriber import Subscriber
+
+log = logging.getLogger(__name__)
+
+HELD_BACK_MOST = 50_000
+"""Messages that wait while the log is read; with more they are let go, and the log is read once more."""
+
+POSITION_SECONDS = 1.0
+"""How long a read waits for the store's position before it makes do with what is in memory."""
+
+UNREACHABLE_SECONDS = 1.0
+"""After the store did not answer, reads do not ask again for so long."""
+
+HYDRATION_SECONDS = 120.0
+"""How long reading a shard may take: 100,000 objects need some ten seconds."""
+
+_RETRY_SECONDS = 0.25
+
+
+class Feed:
+    """The source of one view (`server.view.Source`)."""
+
+    def __init__(self, view: ResourceView, reader: Reader, subscriber: Subscriber, keys: ResourceKeys) -> None:
+        self.view = view
+        self.moves = 0
+        self.resyncs = 0
+        self._reader = reader
+        self._subscriber = subscriber
+        self._keys = keys
+        self._subscribed: set[str] = set()
+        self._arrived: dict[int, Entry] = {}
+        """Entries from shard channels whose message on the feed has not come yet, by RV."""
+        self._held_back: deque[FeedMessage] = deque()
+        self._refreshed: list[Record] = []
+        self._hydrations: dict[frozenset[str], tuple[Hydration, asyncio.Task[None]]] = {}
+        self._catching_up: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._asking: asyncio.Future[int] | None = None
+        self._asking_next: asyncio.Future[int] | None = None
+        self._unreachable_until = 0.0
+        self._lost_shards: set[str] = set()
+        self._lost_everything = False
+        """What was held before the view started over, and is to be held again for those who follow it."""
+        self._closed = False
+
+    @property
+    def live(self) -> bool:
+        """Whether messages are applied as they come."""
+        return self._catching_up is None
+
+    def shard_of(self, channel: str) -> str | None:
+        """The shard whose channel this is; None if it is another resource's."""
+        return self._keys.shard_of_channel(channel)
+
+    async def start(self) -> None:
+        """Begin to follow the resource: nothing is held yet.
+
+        Raises:
+            StoreUnavailable
+        """
+        await self._subscriber.subscribe(self._keys.feed)
+        await self._start_over()
+
+    async def close(self) -> None:
+        """Stop everything; the view answers no more."""
+        self._closed = True
+        self.view.source = None
+        running = [task for _, task in self._hydrations.values()]
+        running += [*self._tasks, *([self._catching_up] if self._catching_up is not None else [])]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await self._subscriber.unsubscribe(self._keys.feed, *map(self._keys.shard_channel, self._subscribed))
+
+    # --- messages -----------------------------------------------------------------------------------
+
+    def on_shard(self, shard: str, data: bytes) -> None:
+        """A message on a shard's channel: it is kept until the feed says where it belongs."""
+        try:
+            entry = parse_message(data, shard)
+        except (ValueError, msgspec.DecodeError) as error:
+            log.warning("unreadable message on shard %s of %s: %s", shard, self.view.gvr, error)
+            self.lost()
+            return
+        if entry.type == "R":
+            self._refresh(entry)
+            return
+        if len(self._arrived) >= HELD_BACK_MOST:
+            self.lost()
+            return
+        self._arrived[entry.rv] = entry
+
+    def on_feed(self, data: bytes) -> None:
+        """A message on the resource's feed."""
+        try:
+            message = parse(data)
+        except ValueError as error:
+            log.warning("unreadable message on the feed of %s: %s", self.view.gvr, error)
+            self.lost()
+            return
+        self.view.heard = asyncio.get_running_loop().time()
+        if not self.live:
+            if len(self._held_back) >= HELD_BACK_MOST:
+                self.lost()
+            self._held_back.append(message)
+        elif not self._take(message):
+            self.lost()
+
+    def lost(self) -> None:
+        """Messages were lost, or one has a fault: the log says what happened."""
+        self._arrived.clear()
+        self._held_back.clear()
+        self._refreshed.clear()
+        for hydration, _ in self._hydrations.values():
+            hydration.lost()
+        if self._catching_up is None and not self._closed:
+            self.resyncs += 1
+            self._catching_up = asyncio.create_task(self._catch_up(), name=f"catch-up {self.view.gvr}")
+
+    def _take(self, message: FeedMessage) -> bool:
+        """Let a message happen; False if it shows a gap."""
+        view, what = self.view, message.what
+        if what == "x":
+            self._background(self._read_meta(), "meta")
+            return True
+        if what == "p":
+            return message.position <= view.position and self._place(message)
+        if message.position <= view.position and what in ("e", "b"):
+            self._arrived.pop(message.position, None)
+            return True
+        if what in ("h", "r"):
+            view.fresh_ms = max(view.fresh_ms, message.fresh_ms)
+            return message.position <= view.position
+        if message.before != view.position:
+            return False
+        if what == "b":
+            view.advance(message.position)
+            return True
+        return self._event(message)
+
+    def _event(self, message: FeedMessage) -> bool:
+        view, shards = self.view, (message.shard, message.old_shard)
+        entry = self._arrived.pop(message.position, None)
+        for hydration, _ in self._hydrations.values():
+            if entry is not None and not hydration.shards.isdisjoint(shards):
+                hydration.take(entry)
+        if view.heard_of(message.shard):
+            return False
+        if message.shard not in view.shards:
+            view.advance(message.position)
+            return True
+        if entry is None:
+            return False
+        view.apply(entry, message.shard)
+        return True
+
+    def _place(self, message: FeedMessage) -> bool:
+        """A place has another shard, is new, or is gone. False if a shard must be followed that was not."""
+        if message.old_shard:
+            if message.moves <= self.moves:
+                return True
+            self.moves = message.moves
+        elif message.place in self.view.places:
+            return True
+        return not self.view.moved(message.place, message.old_shard, message.shard)
+
+    def _refresh(self, entry: Entry) -> None:
+        for hydration, _ in self._hydrations.values():
+            if entry.shard in hydration.shards:
+                hydration.take(entry)
+        if self.live:
+            self.view.refresh(entry.record)
+        elif len(self._refreshed) < HELD_BACK_MOST:
+            self._refreshed.append(entry.record)
+
+    # --- after a gap ----------------------------------------------------------------------------------
+
+    async def _catch_up(self) -> None:
+        """Read the log up to where the store is, then let happen what was held back."""
+        try:
+            while True:
+                try:
+                    await self._read_log()
+                except NotSynced:
+                    await self._start_over()
+                except StoreError as error:
+                    log.warning("%s cannot catch up: %s", self.view.gvr, error)
+                    await asyncio.sleep(_RETRY_SECONDS)
+                    continue
+                if self._release():
+                    return
+        finally:
+            self._catching_up = None
+
+    def _release(self) -> bool:
+        """Apply what was held back; False if that shows another gap."""
+        while self._held_back:
+            if not self._take(self._held_back.popleft()):
+                self._held_back.clear()
+                return False
+        for record in self._refreshed:
+            self.view.refresh(record)
+        self._refreshed.clear()
+        return True
+
+    async def _read_log(self) -> None:
+        """Bring the view from its position to the store's.
+
+        Raises:
+            NotSynced, StoreError
+        """
+        view, pause = self.view, Pause()
+        while True:
+            await self._follow(view.shards)
+            page = await self._log_page()
+            if self._new_beginning(page):
+                await self._start_over()
+                return
+            for entry in page.entries:
+                self._catch_entry(entry)
+                if pause.due:
+                    await pause()
+            if not page.more:
+                view.advance(page.position)
+                if not await self._unfollowed():
+                    return
+
+    def _new_beginning(self, page: LogPage) -> bool:
+        """Whether the log does not go on from where the view is."""
+        view = self.view
+        readable = page.state in ("synced", "stale")
+        return page.incarnation != view.incarnation or page.floor > view.position or not readable
+
+    async def _log_page(self) -> LogPage:
+        """The next page of the log, with the places known as they are there.
+
+        A namespace that has moved has its events in another shard, which the page must have.
+        """
+        view = self.view
+        while True:
+            places = await self._reader.places(view.gvr)
+            if places.incarnation == view.incarnation:
+                self._learn(places.places, places.moves)
+            await self._follow(view.shards)
+            shards = None
+            if not view.holds_all:
+                # Without any shard nothing happens that matters: one that may not exist gives the position.
+                shards = {*view.shards, *(shard for hydrating in self._hydrations for shard in hydrating)} or {"-"}
+            page = await self._reader.log(view.gvr, shards, view.position)
+            if page.moves == self.moves or page.incarnation != view.incarnation:
+                return page
+
+    def _learn(self, places: dict[str, tuple[int, str]], moves: int) -> None:
+        """Take over the places as the store has them, as moves of those that differ."""
+        view = self.view
+        self.moves = max(self.moves, moves)
+        if not view.meta.namespaced:
+            for _, shard in places.values():
+                view.heard_of(shard)
+            return
+        for place, (since, shard) in places.items():
+            _, before = view.places.get(place, (0, ""))
+            if before != shard:
+                view.moved(place, before, shard)
+            view.places[place] = (since, shard)
+        for place in view.places.keys() - places.keys():
+            view.moved(place, view.places[place][1], "")
+
+    def _catch_entry(self, entry: Entry) -> None:
+        for hydration, _ in self._hydrations.values():
+            if entry.shard in hydration.shards:
+                hydration.take(entry)
+        if entry.rv > self.view.position:
+            self.view.heard_of(entry.shard)
+            self.view.apply(entry, entry.shard)
+
+    async def _unfollowed(self) -> bool:
+        """Whether the log had shards whose messages do not come yet: then they are asked for, and it is read on."""
+        if self.view.shards.keys() <= self._subscribed:
+            return False
+        await self._follow(self.view.shards)
+        return True
+
+    async def _follow(self, shards: Collection[str]) -> None:
+        """Have the messages of these shards come."""
+        fresh = [shard for shard in shards if shard not in self._subscribed]
+        if fresh:
+            await self._subscriber.subscribe(*map(self._keys.shard_channel, fresh))
+            self._subscribed.update(fresh)
+
+    # --- starting over ----------------------------------------------------------------------------------
+
+    async def _start_over(self) -> None:
+        """Begin at the store's position with nothing held; then bring back what was held, if someone follows it.
+
+        Raises:
+            StoreError
+        """
+        view = self.view
+        self._lost_shards |= view.shards.keys()
+        self._lost_everything |= view.holds_all
+        while True:
+            meta = await self._reader.meta(view.gvr)
+            if not meta.readable:
+                view.begin_anew(meta, {}, ())
+                return
+            places = await self._reader.places(view.gvr)
+            shards = await self._reader.shards(view.gvr)
+            if places.incarnation == meta.incarnation:
+                break
+        self.moves = places.moves
+        view.begin_anew(msgspec.structs.replace(meta, position=places.position), places.places, shards)
+        if view.observed or view.pinned:
+            self._background(self._restore(), "restore")
+
+    async def _restore(self) -> None:
+        """Hydrate again what was held, and tell those who follow that they must start over."""
+        view = self.view
+        while True:
+            try:
+                if self._lost_everything or view.pinned:
+                    await view.ensure()
+                elif view.meta.namespaced:
+                    await asyncio.gather(*(self.hydrate(shard) for shard in self._lost_shards & view.known_shards))
+            except (Unusable, StoreError) as error:
+                log.warning("%s cannot be read again: %s", view.gvr, error)
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            self._lost_shards, self._lost_everything = set(), False
+            view.tell_reset()
+            return
+
+    async def _read_meta(self) -> None:
+        """State, incarnation or description changed."""
+        view = self.view
+        try:
+            meta = await self._reader.meta(view.gvr)
+        except StoreError as error:
+            log.warning("the meta of %s cannot be read: %s", view.gvr, error)
+            self.lost()
+            return
+        if meta.incarnation != view.incarnation or meta.readable != view.usable:
+            self.lost()
+        else:
+            view.describe(meta)
+
+    def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=f"{name} {self.view.gvr}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drop(self, shard: str) -> None:
+        """Let a shard go: it is hydrated anew when it is next asked for."""
+        gone = {shard} if self.view.meta.namespaced else set(self.view.shards)
+        self.view.drop(shard)
+        gone &= self._subscribed
+        self._subscribed -= gone
+        await self._subscriber.unsubscribe(*map(self._keys.shard_channel, gone))
+
+    # --- what the view asks for -------------------------------------------------------------------------
+
+    async def hydrate(self, shard: str | None) -> None:
+        """Read a shard, or all of a cluster-scoped resource, into the view.
+
+        Raises:
+            Unusable: the store cannot be read, or the resource is not synced.
+        """
+        shards = frozenset((shard,)) if shard is not None else frozenset(self.view.known_shards)
+        running = self._hydrations.get(shards)
+        if running is None:
+            hydration = Hydration(self._reader, self.view.gvr, shards)
+            task = asyncio.create_task(self._hydrate(hydration), name=f"hydrate {self.view.gvr}")
+            running = self._hydrations[shards] = (hydration, task)
+            task.add_done_callback(lambda _: self._hydrations.pop(shards, None))
+        try:
+            await asyncio.shield(running[1])
+        except (StoreError, TimeoutError, TooLargeResourceVersion) as error:
+            raise Unusable(f"{self.view.gvr} cannot be read: {error}") from error
+        except asyncio.CancelledError:
+            if running[1].cancelled():
+                raise Unusable(f"{self.view.gvr} is closed") from None
+            raise
+
+    async def _hydrate(self, hydration: Hydration) -> None:
+        view = self.view
+        await self._follow(hydration.shards)
+        async with asyncio.timeout(HYDRATION_SECONDS):
+            while True:
+                incarnation = view.incarnation
+                try:
+                    await hydration.read()
+                    spaces = await hydration.spaces()
+                    await view.reach(hydration.position, HYDRATION_SECONDS)
+                except Outdated:
+                    await asyncio.sleep(0.01)
+                    continue
+                if not view.meta.namespaced and hydration.shards != view.known_shards:
+                    return  # A shard has come up meanwhile: whoever wants everything asks again.
+                await self._when_live()
+                same = view.incarnation == incarnation and self.moves == hydration.moves
+                if same and view.position >= hydration.position and hydration.complete(spaces):
+                    view.adopt(hydration.shards, spaces)
+                    return
+                await asyncio.sleep(0.01)
+
+    async def _when_live(self) -> None:
+        while self._catching_up is not None:
+            await asyncio.wait((self._catching_up,))
+
+    async def store_position(self) -> int:
+        """The store's position, read after the call; 0 where the store does not answer in time."""
+        if asyncio.get_running_loop().time() < self._unreachable_until:
+            return 0
+        if self._asking is None:
+            return await asyncio.shield(self._ask())
+        # A reading is under way that began before this call: the next one is for all who wait now.
+        if self._asking_next is None:
+            self._asking_next = asyncio.ensure_future(self._ask_after(self._asking))
+        return await asyncio.shield(self._asking_next)
+
+    def _ask(self) -> asyncio.Future[int]:
+        asking = self._asking = asyncio.ensure_future(self._read_position())
+
+        def answered(_: object) -> None:
+            if self._asking is asking:
+                self._asking = None
+
+        asking.add_done_callback(answered)
+        return asking
+
+    async def _ask_after(self, other: asyncio.Future[int]) -> int:
+        await asyncio.wait((other,))
+        self._asking_next = None
+        return await self._ask()
+
+    async def _read_position(self) -> int:
+        try:
+            async with asyncio.timeout(POSITION_SECONDS):
+                return await self._reader.position(self.view.gvr)
+        except NotSynced:
+            return 0
+        except (StoreError, TimeoutError) as error:
+            log.warning("the position of %s cannot be read: %s", self.view.gvr, error)
+            self._unreachable_until = asyncio.get_running_loop().time() + UNREACHABLE_SECONDS
+            return 0
+
+    async def changes(self, shards: Collection[str], after: int, upto: int) -> list[Change]:
+        """What the log says of these shards in (after, upto].
+
+        Raises:
+            Gone: it does not reach back to `after`.
+            Unusable: the store cannot be read.
+        """
+        found: list[Change] = []
+        incarnation, begin = self.view.incarnation, after
+        while True:
+            try:
+                page = await self._reader.log(self.view.gvr, shards, begin, upto=upto)
+            except StoreError as error:
+                raise Unusable(f"the log of {self.view.gvr} cannot be read: {error}") from error
+            if page.incarnation != incarnation or page.floor > begin:
+                raise Gone(after, page.floor)
+            found += [_change(entry) for entry in page.entries if entry.type != "R"]
+            if not page.more:
+                return found
+            begin = page.entries[-1].rv
+
+    async def bodies(self, records: Collection[Record]) -> dict[Key, bytes]:
+        """Packed bodies of these very versions: the present ones from the objects, others from the log."""
+        found: dict[Key, bytes] = {}
+        wanted = {(record.namespace, record.name): record for record in records}
+        try:
+            for shard, part in self._by_shard(records).items():
+                keys = [object_key(record.namespace, record.name) for record in part]
+                for record in await self._reader.records(self.view.gvr, shard, keys):
+                    if record is not None and record.rv == wanted[record.namespace, record.name].rv:
+                        found[record.namespace, record.name] = record.packed
+            lacking = {key: record for key, record in wanted.items() if key not in found}
+            if lacking:
+                await self._from_log(lacking, found)
+        except StoreError as error:
+            raise Unusable(f"{self.view.gvr} cannot be read: {error}") from error
+        return found
+
+    async def _from_log(self, lacking: dict[Key, Record], found: dict[Key, bytes]) -> None:
+        """Versions that were replaced stand in the log as the previous record of what replaced them."""
+        try:
+            changes = await self.changes(
+                tuple(self.view.shards), min(record.rv for record in lacking.values()), self.view.position
+            )
+        except Gone:
+            return
+        for change in changes:
+            wanted = lacking.get(change.key)
+            if wanted is not None and change.old is not None and change.old.rv == wanted.rv:
+                found[change.key] = change.old.packed
+
+    def _by_shard(self, records: Collection[Record]) -> dict[str, list[Record]]:
+        """Where the objects may be: cluster-scoped ones in any shard that is held."""
+        parts: dict[str, list[Record]] = {}
+        for record in records:
+            if self.view.meta.namespaced:
+                _, shard = self.view.places.get(record.namespace, (0, "-"))
+                parts.setdefault(shard, []).append(record)
+            else:
+                for shard in self.view.shards:
+                    parts.setdefault(shard, []).append(record)
+        return parts
+
+    async def look_up(self, namespace: str, name: str) -> tuple[Record | None, int]:
+        """One object and the position of the same instant.
+
+        Raises:
+            Unusable: the store cannot be read.
+        """
+        try:
+            return await self._reader.get(self.view.gvr, namespace, name)
+        except StoreError as error:
+            raise Unusable(f"{self.view.gvr} cannot be read: {error}") from error
+
+
+def _change(entry: Entry) -> Change:
+    assert entry.type != "R", "refreshes are not in the log"
+    return Change(entry.rv, entry.time_ms, entry.type, entry.shard, entry.record, entry.prev)

@@ -1,0 +1,83 @@
+"""GET of one object: from the view where its shard is hot, else by one look into the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kube import status
+from kube.version import ServerVersion
+from server import negotiation
+from server.handlers.list import encoded, item_form
+from server.list_options import GetOptions, resource_version
+from server.negotiation import Form
+from server.objects import Shape
+from server.reading import from_etcd
+from server.render import single_table
+
+if TYPE_CHECKING:
+    from sanic.response import HTTPResponse
+
+    from server.request_context import RequestContext
+    from server.view import ResourceView
+    from store.record import Record
+
+
+async def get_object(ctx: RequestContext) -> HTTPResponse:
+    """Answer a get from the cache.
+
+    Raises:
+        StatusError: what upstream would answer.
+        Unusable: it is to be forwarded instead.
+    """
+    representation, scope, gvr, options = ctx.representation, ctx.scope, ctx.info.gvr, ctx.options
+    assert representation is not None
+    assert scope is not None
+    assert gvr is not None
+    assert isinstance(options, GetOptions)
+    view = await ctx.replica.views.open(gvr)
+    version = ServerVersion.parse(view.meta.version) if view.meta.version else ServerVersion(1, 36)
+    rv = resource_version(options.resource_version, verb="get", version=version)
+    namespace, name = ctx.info.namespace if view.meta.namespaced else "", ctx.info.name
+    record = await _find(view, namespace, name, rv, options.resource_version)
+    if record is None or not scope.covers(namespace, name):
+        raise status.not_found(gvr, name)
+    negotiation.check_shape(representation, verb="get", custom=view.meta.custom, gvr=gvr, kind=view.meta.kind)
+    negotiation.check_include_object(representation, options.include_object)
+    shape, form = Shape.of(gvr, view.meta), item_form(representation, options.include_object)
+    if representation.form is Form.TABLE:
+        body = single_table(view.meta, form, record.rv, shape.item(record, form, ctx.now()))
+    elif representation.form is Form.METADATA:
+        body = shape.partial(record, form.version) + b"\n"
+    else:
+        body = shape.whole(record) + b"\n"
+    return await encoded(ctx, view, representation, body)
+
+
+async def _find(view: ResourceView, namespace: str, name: str, rv: int, rv_text: str) -> Record | None:
+    """The object with its body, at least as new as was asked."""
+    place = (namespace,) if view.meta.namespaced else None
+    if not view.holds(place):
+        return await _in_store(view, namespace, name, rv)
+    if not rv_text:
+        await view.fresh()
+    elif rv:
+        if from_etcd(view.gvr):
+            await view.fresh()
+            if view.position < rv:
+                raise status.too_large_rv(rv, view.position, retry=False)
+        await view.reach(rv)
+    if not view.holds(place):
+        return await _in_store(view, namespace, name, rv)
+    record = view.get(namespace, name)
+    if record is None or record.packed:
+        return record
+    return (await view.with_bodies((record,)))[0]
+
+
+async def _in_store(view: ResourceView, namespace: str, name: str, rv: int) -> Record | None:
+    """One round trip, once the store is new enough."""
+    record, position = await view.look_up(namespace, name)
+    if position >= rv:
+        return record
+    await view.reach(rv)
+    return (await view.look_up(namespace, name))[0]

@@ -1,0 +1,176 @@
+"""Which state of a resource a list reads: resourceVersion, its match, limit and continue, as upstream has them.
+
+| RV | match | limit | state |
+| --- | --- | --- | --- |
+| "" | | any | the store's, as of the request's start |
+| "0" | unset, NotOlderThan | ignored | the view's, as it is |
+| N | unset | none | the view's, once it has N |
+| N | NotOlderThan | any | likewise |
+| N | unset | some | exactly N |
+| N | Exact | any | exactly N |
+| continue | | any | that of the token |
+
+Events have no watch cache upstream: their limit counts with "0" too, and nobody waits for a future RV.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from kube import status
+from kube.resource_version import Match
+from kube.version import ServerVersion
+from server import continue_token
+from server.continue_token import Token
+from server.list_options import ListOptions, check_continue, resource_version
+from server.pause import Pause
+from server.snapshot import Snapshot, rewind, take
+from server.view import AskUpstream, Gone
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from kube.resources import GVR
+    from server.scope import Scope
+    from server.view import ResourceView
+
+_PAGES_FROM_CACHE_SINCE = ServerVersion(1, 31)
+
+
+class Consistency(Enum):
+    """How the state is chosen."""
+
+    LATEST = auto()
+    ANY = auto()
+    NOT_OLDER = auto()
+    EXACT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a list wants to read. `rv` goes with NOT_OLDER and EXACT. `token` is that of a further page."""
+
+    consistency: Consistency
+    rv: int = 0
+    limit: int = 0
+    token: Token | None = None
+
+
+def from_etcd(gvr: GVR) -> bool:
+    """Whether upstream has no watch cache for the resource."""
+    return gvr.resource == "events" and gvr.group in ("", "events.k8s.io")
+
+
+def wish_of(options: ListOptions, gvr: GVR, version: ServerVersion, subject: str, key: bytes) -> Wish:
+    """What the options of a list ask for. `subject` is what is listed, `key` authenticates tokens.
+
+    Raises:
+        BadRequest: the token or the RV is none, or both are given.
+        StatusError: 500 of an RV that is none, from before 1.33.
+    """
+    if options.continue_token:
+        token = _token(options.continue_token, version, subject, key)
+        check_continue(options)
+        consistency = Consistency.LATEST if token.inconsistent else Consistency.EXACT
+        return Wish(consistency, token.rv, options.limit, token)
+    etcd = from_etcd(gvr)
+    served_by_etcd = etcd or (options.limit > 0 and version < _PAGES_FROM_CACHE_SINCE)
+    rv = resource_version(options.resource_version, verb="list", version=version, from_etcd=served_by_etcd)
+    if not options.resource_version:
+        return Wish(Consistency.LATEST, 0, options.limit)
+    if rv == 0:
+        # Only the very text "0" means the watch cache, which takes no notice of the limit.
+        ignored = options.resource_version == "0" and not etcd
+        return Wish(Consistency.ANY, 0, 0 if ignored else options.limit)
+    exact = options.match is Match.EXACT or (options.match is Match.UNSET and options.limit > 0)
+    return Wish(Consistency.EXACT if exact else Consistency.NOT_OLDER, rv, options.limit)
+
+
+async def read(
+    view: ResourceView, wish: Wish, scope: Scope, namespaces: Collection[str] | None
+) -> tuple[Snapshot, int]:
+    """The state that is wished for, and the RV that the answer has.
+
+    Raises:
+        TooLargeResourceVersion: the store does not get there in time.
+        Expired: the state of the token is gone; the error may carry a token that continues inconsistently.
+        AskUpstream: the state is from before our history, and upstream can be asked.
+        Unusable: the view cannot be read.
+    """
+    if wish.token is not None:
+        _check_token(wish.token, view, scope)
+    if wish.consistency is Consistency.LATEST:
+        await view.fresh()
+    elif wish.consistency is not Consistency.ANY:
+        await _reach(view, wish.rv)
+    if wish.consistency is not Consistency.EXACT:
+        await view.ensure(namespaces)
+        return take(view, scope, namespaces), view.position
+    return await _exactly(view, wish.rv, scope, namespaces), wish.rv
+
+
+async def _exactly(view: ResourceView, rv: int, scope: Scope, namespaces: Collection[str] | None) -> Snapshot:
+    """The state at an RV that the view has passed.
+
+    Raises:
+        Gone: it is not known any more.
+    """
+    while True:
+        await view.ensure(namespaces)
+        before = await view.undo_to(rv, namespaces)
+        if view.holds(namespaces):
+            break
+    snapshot = take(view, scope, namespaces)
+    if before:
+        # From here on it is another content than that of the stamp: one that never changes again.
+        snapshot.past, snapshot.stamp = rv, (view.incarnation, rv)
+        await rewind(snapshot, before, scope, Pause())
+    return snapshot
+
+
+async def _reach(view: ResourceView, rv: int) -> None:
+    if view.position >= rv:
+        return
+    if from_etcd(view.gvr):
+        await view.fresh()
+        if view.position < rv:
+            raise status.too_large_rv(rv, view.position, retry=False)
+    await view.reach(rv)
+
+
+def expired(error: Gone, wish: Wish, view: ResourceView, scope: Scope, key: bytes) -> Exception:
+    """What a list answers whose state is gone."""
+    if wish.token is not None:
+        token = wish.token
+        latest = Token(-1, view.incarnation, token.namespace, token.name, token.subject, token.scope)
+        return status.expired_continue(continue_token.encode(latest, key))
+    if scope.all:
+        return AskUpstream(f"the state at {error.rv} is from before our history")
+    return status.expired_list()
+
+
+def _token(text: str, version: ServerVersion, subject: str, key: bytes) -> Token:
+    if not continue_token.is_ours(text):
+        continue_token.check_foreign(text, version)
+        raise status.expired_list()
+    try:
+        token = continue_token.decode(text, key)
+    except continue_token.TokenError as error:
+        raise continue_token.refused(str(error)) from None
+    if token.subject != subject:
+        raise continue_token.refused("it is of another list")
+    return token
+
+
+def _check_token(token: Token, view: ResourceView, scope: Scope) -> None:
+    """Refuse the next page of a list that does not exist any more in the user's eyes.
+
+    Raises:
+        Expired: list again.
+    """
+    if token.scope != scope.digest:
+        raise status.expired_list()
+    if token.incarnation != view.incarnation:
+        raise Gone(token.rv, view.position)
