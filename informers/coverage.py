@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from kube.resources import CAPSULE_GROUP, CONTROL, CUSTOM_RESOURCE_DEFINITIONS, GVR, Resource
@@ -53,7 +53,7 @@ class Pattern:
             version, group = head, tail
         return cls(text, text.startswith("!"), resource, version, group)
 
-    def matches(self, gvr: GVR, preferred: bool) -> bool:  # noqa: FBT001  (a fact about the version)
+    def matches(self, gvr: GVR, *, preferred: bool) -> bool:
         """Whether it is about this resource; `preferred`: the version is the one its group prefers for it."""
         if not fnmatch.fnmatchcase(gvr.resource, self.resource):
             return False
@@ -65,45 +65,34 @@ class Pattern:
 
 
 def cover(
-    patterns: Sequence[Pattern], served: Iterable[Resource], preferred: Mapping[str, str]
+    patterns: Sequence[Pattern], served: Iterable[Resource], preferred: Collection[GVR]
 ) -> tuple[list[Resource], list[Pattern]]:
     """The resources to follow, in the order they are to be synced, and the patterns that matched nothing.
 
-    `served` is what discovery lists; `preferred` maps each group to the version it prefers. A resource that its
-    group's preferred version lacks has the first version that serves it, in the order of `served`.
+    `served` is what discovery lists, `preferred` the version of each that clients take if they name none.
     Only what can be listed and watched is covered. What scopes are computed from comes first, and always.
     """
-    watchable = [resource for resource in served if resource.watchable and "/" not in resource.gvr.resource]
-    chosen = _preferred_versions(watchable, preferred)
     idle = {pattern.text: pattern for pattern in patterns}
     covered: list[Resource] = []
-    for resource in watchable:
+    for resource in served:
+        if not resource.watchable:
+            continue
         gvr = resource.gvr
-        matching = [pattern for pattern in patterns if pattern.matches(gvr, chosen[gvr.group, gvr.resource] == gvr)]
+        matching = [pattern for pattern in patterns if pattern.matches(gvr, preferred=gvr in preferred)]
         for pattern in matching:
             idle.pop(pattern.text, None)
         wanted = any(not pattern.excludes for pattern in matching) and not any(pattern.excludes for pattern in matching)
-        if wanted or _needed(gvr, chosen):
+        if wanted or _needed(gvr, preferred):
             covered.append(resource)
     covered.sort(key=lambda resource: (_sync_order(resource.gvr), str(resource.gvr)))
     return covered, list(idle.values())
 
 
-def _preferred_versions(served: Iterable[Resource], preferred: Mapping[str, str]) -> dict[tuple[str, str], GVR]:
-    chosen: dict[tuple[str, str], GVR] = {}
-    for resource in served:
-        gvr = resource.gvr
-        key = (gvr.group, gvr.resource)
-        if key not in chosen or preferred.get(gvr.group) == gvr.version:
-            chosen[key] = gvr
-    return chosen
-
-
-def _needed(gvr: GVR, chosen: Mapping[tuple[str, str], GVR]) -> bool:
+def _needed(gvr: GVR, preferred: Collection[GVR]) -> bool:
     """Whether scopes (or the printers of custom resources) stand on it, so that it is covered in any case."""
     if gvr in CONTROL or gvr == CUSTOM_RESOURCE_DEFINITIONS:
         return True
-    return gvr.group == CAPSULE_GROUP and gvr.resource == "tenants" and chosen[gvr.group, gvr.resource] == gvr
+    return gvr.group == CAPSULE_GROUP and gvr.resource == "tenants" and gvr in preferred
 
 
 def _sync_order(gvr: GVR) -> int:

@@ -1,0 +1,249 @@
+"""One informer process: it shares the covered resources with other workers by leases, and follows its share.
+
+Who should have a resource follows from the names of the workers that are alive, so they agree without talking.
+A worker that ends gives its leases back; one that dies is replaced when they run out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import socket
+from collections.abc import Iterable
+from importlib.metadata import version as program_version
+
+from prometheus_client import generate_latest
+
+from informers import metrics
+from informers.catalogue import CatalogueKeeper
+from informers.coverage import Pattern
+from informers.follow import Follower
+from informers.reflector import Cluster, Reflector
+from informers.settings import InformerSettings
+from informers.tenancy import Tenancy
+from kube import credentials
+from kube.client import UpstreamClient
+from kube.health import Check, HealthServer
+from kube.resources import CUSTOM_RESOURCE_DEFINITIONS, GVR, NAMESPACES, Resource
+from kube.version import ServerVersion
+from store.catalogue_writer import claim
+from store.connection import Store
+from store.errors import StoreError, WriteRefused
+from store.leases import Lease, check_in, check_out
+from store.reader import Reader
+from store.record import Record
+from store.writer import Writer
+
+log = logging.getLogger("larder.informer")
+
+LOOK_SECONDS = 1.0
+"""Between two looks at the covered resources and at who is alive: two small reads."""
+
+
+async def run(settings: InformerSettings) -> None:
+    """Follow a share of the resources until cancelled.
+
+    Raises:
+        PatternError, CredentialsError: the settings lead nowhere; the message says what to change.
+        StoreError, UpstreamError: the store or upstream cannot be reached at the start, or do not fit each other.
+    """
+    patterns = [Pattern.parse(text) for text in settings.resources]
+    name = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
+    async with (
+        await Store.open(settings.redis_url, settings.prefix) as store,
+        UpstreamClient(
+            credentials.load(settings.kubeconfig, settings.context),
+            user_agent=f"larder-informer/{program_version('larder')}",
+            on_request=_count,
+        ) as client,
+    ):
+        cluster = await identify(client)
+        await claim(store, cluster.uid)
+        await Worker(store, client, cluster, name, patterns, settings).run()
+
+
+async def identify(client: UpstreamClient) -> Cluster:
+    """Which cluster upstream is.
+
+    Raises:
+        StatusError, UpstreamError: it does not say; a 403 means that the informer's rights do not suffice.
+    """
+    version = await client.get_json("/version", verb="get", cause="identity")
+    namespace = await client.get_json(
+        NAMESPACES.path(name="kube-system"), verb="get", resource=str(NAMESPACES), cause="identity"
+    )
+    text = version["gitVersion"]
+    return Cluster(namespace["metadata"]["uid"], text, ServerVersion.parse(text))
+
+
+def preferred_worker(gvr: GVR, workers: Iterable[str]) -> str | None:
+    """Who of the living should have the resource: each worker computes the same, and few change when one comes or goes.
+
+    >>> preferred_worker(NAMESPACES, ["a", "b"]) in ("a", "b"), preferred_worker(NAMESPACES, [])
+    (True, None)
+    """
+    return max(workers, key=lambda worker: hashlib.sha256(f"{gvr} {worker}".encode()).digest(), default=None)
+
+
+class Worker:
+    """One process's share of the work."""
+
+    def __init__(
+        self,
+        store: Store,
+        client: UpstreamClient,
+        cluster: Cluster,
+        name: str,
+        patterns: list[Pattern],
+        settings: InformerSettings,
+    ) -> None:
+        self.name = name
+        self.reflectors: dict[GVR, Reflector] = {}
+        self._store = store
+        self._client = client
+        self._cluster = cluster
+        self._settings = settings
+        self._reader = Reader(store)
+        self._tenancy = Tenancy(settings.tenant_label)
+        self._catalogue = CatalogueKeeper(store, client, name, patterns, settings.lease_seconds)
+        self._namespaces = Follower(self._reader, NAMESPACES, self._namespace_told)
+        self._definitions = Follower(self._reader, CUSTOM_RESOURCE_DEFINITIONS, self._definition_told)
+        self._alive: list[str] = [name]
+        self._tasks: dict[GVR, asyncio.Task[None]] = {}
+        self._unready = "starting"
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        health = HealthServer(generate_latest, [Check("synced", lambda: self._unready)])
+        if self._settings.metrics_listen:
+            host, _, port = self._settings.metrics_listen.rpartition(":")
+            await health.start(host, int(port))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._catalogue.run(), name="catalogue")
+                group.create_task(self._namespaces.run(), name="follow namespaces")
+                group.create_task(self._definitions.run(), name="follow definitions")
+                group.create_task(self._share(group), name="share")
+        finally:
+            await health.close()
+            try:
+                await check_out(self._store, self.name)
+            except StoreError as error:
+                log.info("the others will notice by themselves that this worker is gone: %s", error)
+
+    async def _share(self, group: asyncio.TaskGroup) -> None:
+        """Keep one task for each covered resource, and know who is alive."""
+        while True:
+            try:
+                self._alive = await check_in(self._store, self.name, seconds=self._settings.lease_seconds)
+                covered = {gvr: entry.resource for gvr, entry in (await self._reader.resources()).items()}
+            except StoreError as error:
+                log.warning("cannot see what is covered: %s", error)
+                await asyncio.sleep(LOOK_SECONDS)
+                continue
+            for gvr, resource in covered.items():
+                if gvr not in self._tasks:
+                    self._tasks[gvr] = group.create_task(self._hold_for_ever(resource), name=f"hold {gvr}")
+            for gvr in self._tasks.keys() - covered.keys():
+                self._tasks.pop(gvr).cancel()
+            await self._see_readiness(covered)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _see_readiness(self, covered: dict[GVR, Resource]) -> None:
+        if not covered:
+            self._unready = "discovery has not been read yet"
+            return
+        try:
+            metas = await self._reader.metas(covered)
+        except StoreError as error:
+            self._unready = str(error)
+            return
+        missing = sorted(str(gvr) for gvr, meta in metas.items() if not meta.readable)
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        self._unready = f"not synced: {', '.join(missing[:5])}{more}" if missing else ""
+
+    async def _hold_for_ever(self, resource: Resource) -> None:
+        """Have the resource whenever it should be ours, until cancelled."""
+        gvr = resource.gvr
+        if gvr != NAMESPACES:
+            await self._namespaces.ready.wait()
+        while True:
+            if preferred_worker(gvr, self._alive) == self.name:
+                lease = Lease(self._store, gvr, self.name, seconds=self._settings.lease_seconds)
+                try:
+                    fence = await lease.acquire()
+                    if fence is not None:
+                        await self._hold(resource, lease, fence)
+                except* WriteRefused as refused:
+                    log.warning("%s: %s", gvr, refused.exceptions[0])
+                except* StoreError as errors:
+                    log.warning("%s: %s", gvr, errors.exceptions[0])
+                except* Exception:
+                    # A fault of ours, or an object nobody thought of: this resource alone suffers from it.
+                    metrics.failures.labels(str(gvr)).inc()
+                    log.exception("%s: cannot be followed; tried again", gvr)
+                finally:
+                    await self._give_back(gvr, lease)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _hold(self, resource: Resource, lease: Lease, fence: int) -> None:
+        """Follow the resource until the lease is lost, or should be another worker's."""
+        writer = Writer(self._store, resource.gvr, fence, log_budget_bytes=self._settings.log_budget_bytes)
+        reflector = Reflector(
+            resource,
+            client=self._client,
+            reader=self._reader,
+            writer=writer,
+            cluster=self._cluster,
+            tenancy=self._tenancy,
+        )
+        self.reflectors[resource.gvr] = reflector
+        metrics.held.set(len(self.reflectors))
+        following = asyncio.create_task(reflector.run(), name=f"follow {resource.gvr}")
+        try:
+            while not following.done() and preferred_worker(resource.gvr, self._alive) == self.name:
+                await asyncio.wait({following}, timeout=self._settings.lease_seconds / 3)
+                await lease.renew()
+            if not following.done():
+                log.info("%s: goes to %s", resource.gvr, preferred_worker(resource.gvr, self._alive))
+        finally:
+            following.cancel()
+            await asyncio.wait({following})
+        if not following.cancelled() and (error := following.exception()) is not None:
+            raise error
+
+    async def _give_back(self, gvr: GVR, lease: Lease) -> None:
+        self.reflectors.pop(gvr, None)
+        metrics.held.set(len(self.reflectors))
+        if lease.fence is not None:
+            try:
+                await lease.release()
+            except StoreError as error:
+                log.info("%s: the lease ends by itself: %s", gvr, error)
+
+    async def _namespace_told(self, record: Record, gone: bool) -> None:
+        if gone:
+            self._tenancy.forget(record.name)
+        elif not self._tenancy.tell(record.name, record.labels):
+            return
+        for gvr, reflector in list(self.reflectors.items()):
+            try:
+                if gone:
+                    await reflector.forget(record.name)
+                else:
+                    await reflector.move(record.name, self._tenancy.shard(record.name))
+            except StoreError as error:
+                log.warning("%s: namespace %s stays in its shard for now: %s", gvr, record.name, error)
+
+    async def _definition_told(self, record: Record, gone: bool) -> None:
+        self._catalogue.poke()
+        plural, _, group = record.name.partition(".")
+        for gvr, reflector in self.reflectors.items():
+            if (gvr.resource, gvr.group) == (plural, group) and reflector.synced.is_set():
+                reflector.learn_again()
+
+
+def _count(verb: str, resource: str, cause: str) -> None:
+    metrics.upstream_requests.labels(verb, resource, cause).inc()
