@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
 from kube.resources import GVR
@@ -18,12 +19,14 @@ from server.pause import Pause
 from server.rendering import Kept
 from server.view import ResourceView, Unusable
 from store.errors import StoreError
+from store.shared_key import shared_key
 from store.subscriber import Message, Subscriber
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from types import TracebackType
 
+    from server.settings import ServerSettings
     from store.connection import Store
     from store.reader import Reader
 
@@ -39,20 +42,19 @@ _SWEEP_SECONDS = 5.0
 
 
 class Views:
-    """Use as `async with Views(...) as views`. `token_key` authenticates continue tokens on all replicas."""
+    """Use as `async with Views(...) as views`."""
 
     def __init__(
         self,
         store: Store,
         reader: Reader,
         *,
-        token_key: bytes,
         clock: Callable[[], float],
         budget_bytes: int = 1 << 30,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         """A quarter of the budget each goes to renderings and to whole answers at most, the rest to views."""
-        self.token_key = token_key
+        self._token_key: bytes | None = None
         self.clock = clock
         self.kept = Kept(budget_bytes // 4)
         self.answers = Answers(budget_bytes // 8)
@@ -84,6 +86,28 @@ class Views:
             await feed.close()
         await self._subscriber.__aexit__(kind, error, trace)
 
+    @classmethod
+    @asynccontextmanager
+    async def opened(
+        cls, store: Store, reader: Reader, clock: Callable[[], float], settings: ServerSettings
+    ) -> AsyncIterator[Self]:
+        """The views of a replica with these settings."""
+        async with cls(store, reader, clock=clock, budget_bytes=settings.view_budget_bytes) as views:
+            yield views
+
+    async def token_key(self) -> bytes:
+        """What continue tokens are authenticated with: the same on all replicas of the store.
+
+        Raises:
+            Unusable: the store cannot be asked.
+        """
+        if self._token_key is None:
+            try:
+                self._token_key = await shared_key(self._store, "continue tokens")
+            except StoreError as error:
+                raise Unusable(f"the key of continue tokens cannot be read: {error}") from error
+        return self._token_key
+
     async def open(self, gvr: GVR) -> ResourceView:
         """The view of a resource, followed from now on; it holds nothing until it is asked to `ensure`.
 
@@ -102,7 +126,8 @@ class Views:
         except StoreError as error:
             raise Unusable(f"{gvr} cannot be read: {error}") from error
 
-    def opened(self) -> list[ResourceView]:
+    @property
+    def views(self) -> list[ResourceView]:
         """The views that are open."""
         return [feed.view for feed in self._feeds.values()]
 
@@ -114,7 +139,7 @@ class Views:
     @property
     def packed_bytes(self) -> int:
         """What all views take, about."""
-        return sum(view.packed_bytes + view.count * HEAD_BYTES + view.history.bytes for view in self.opened())
+        return sum(view.packed_bytes + view.count * HEAD_BYTES + view.history.bytes for view in self.views)
 
     async def _open(self, gvr: GVR) -> ResourceView:
         keys = self._store.keys(gvr)
@@ -140,6 +165,7 @@ class Views:
                 self._hand_out(item)
             else:
                 log.info("messages were lost: every view reads the log")
+                self._token_key = None  # it may be another store than it was
                 for feed, shard in list(self._channels.values()):
                     if shard is None:
                         feed.lost()
@@ -193,6 +219,8 @@ class Views:
             await self._drop(feed, shard)
 
     async def _drop(self, feed: Feed, shard: str) -> None:
+        if feed.view.pinned or feed.view.observed:
+            return  # someone has begun to follow it since the choice was made
         for channel, (owner, name) in list(self._channels.items()):
             if owner is feed and (name == shard or (name is not None and not feed.view.meta.namespaced)):
                 del self._channels[channel]

@@ -28,6 +28,7 @@ Global (`R` = `larder`), written by whoever holds its lease:
 | `P:{larder}:resources` | hash | resource → JSON (`store.catalogue`) | 500 B each |
 | `P:{larder}:docs` | hash | path, or path and variant → msgpack (`store.documents`) | up to MBs each |
 | `P:{larder}:upstream` | hash | uid, version and other facts of the cluster that is mirrored | 1 KB |
+| `P:{larder}:secrets` | hash | name → what all replicas share (`store.shared_key`); written by the first | 32 B each |
 | `P:{larder}:workers` | zset | worker → store time in ms of its last sign of life; written by each worker | 60 B each |
 
 Channels: `P:{R}:feed` (`store.feed`), `P:{R}:shard:S` (`store.entry`), `P:{larder}:events`.
@@ -91,12 +92,13 @@ class ResourceKeys:
 class GlobalKeys(ResourceKeys):
     """The keys and the channel of what belongs to no resource."""
 
-    __slots__ = ("docs", "events", "resources", "upstream", "workers")
+    __slots__ = ("docs", "events", "resources", "secrets", "upstream", "workers")
 
     def __init__(self, prefix: str) -> None:
         super().__init__(prefix, GLOBAL)
         self.resources = f"{self.base}resources"
         self.docs = f"{self.base}docs"
+        self.secrets = f"{self.base}secrets"
         self.upstream = f"{self.base}upstream"
         self.workers = f"{self.base}workers"
         self.events = f"{self.base}events"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kube import status
-from kube.version import ServerVersion
 from server import negotiation
 from server.handlers.list import encoded, item_form
-from server.list_options import GetOptions, resource_version
+from server.list_options import resource_version
 from server.negotiation import Form
 from server.objects import Shape
 from server.reading import from_etcd
@@ -29,14 +28,13 @@ async def get_object(ctx: RequestContext) -> HTTPResponse:
         StatusError: what upstream would answer.
         Unusable: it is to be forwarded instead.
     """
-    representation, scope, gvr, options = ctx.representation, ctx.scope, ctx.info.gvr, ctx.options
+    representation, scope, gvr, options = ctx.representation, ctx.scope, ctx.info.gvr, ctx.get_options
     assert representation is not None
     assert scope is not None
     assert gvr is not None
-    assert isinstance(options, GetOptions)
+    assert options is not None
     view = await ctx.replica.views.open(gvr)
-    version = ServerVersion.parse(view.meta.version) if view.meta.version else ServerVersion(1, 36)
-    rv = resource_version(options.resource_version, verb="get", version=version)
+    rv = resource_version(options.resource_version, verb="get", version=ctx.replica.version)
     namespace, name = ctx.info.namespace if view.meta.namespaced else "", ctx.info.name
     record = await _find(view, namespace, name, rv, options.resource_version)
     if record is None or not scope.covers(namespace, name):

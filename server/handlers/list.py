@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from kube.version import ServerVersion
 from server import continue_token, negotiation, reading
 from server.answers import Items
 from server.assembly import Assembly, compressed
@@ -111,13 +110,13 @@ async def _find(ctx: RequestContext) -> _List:
         namespace = options.namespace_from_selector
     selectors = Selectors(options.label_selector, options.field_selector)
     subject = subject_of(str(gvr), namespace, selectors)
-    version = ServerVersion.parse(view.meta.version) if view.meta.version else ServerVersion(1, 36)
-    wish = reading.wish_of(options, gvr, version, subject, views.token_key)
+    key = await views.token_key() if options.limit or options.continue_token else b""
+    wish = reading.wish_of(options, gvr, ctx.replica.version, subject, key)
     namespaces = narrowed(scope, namespace, view.meta.namespaced)
     try:
         snapshot, rv = await reading.read(view, wish, scope, namespaces)
     except Gone as error:
-        raise reading.expired(error, wish, view, scope, views.token_key) from error
+        raise reading.expired(error, wish, view, scope, key) from error
     negotiation.check_shape(representation, verb="list", custom=view.meta.custom, gvr=gvr, kind=view.meta.kind)
     negotiation.check_include_object(representation, options.include_object)
     after = (wish.token.namespace, wish.token.name) if wish.token is not None else None
@@ -126,9 +125,9 @@ async def _find(ctx: RequestContext) -> _List:
     limit = 0 if single else wish.limit
     page = await pick(snapshot, selectors, after, limit, Pause())
     form = item_form(representation, options.include_object)
-    key = (gvr, view.incarnation, view.described, subject, scope.digest, after, limit, form, snapshot.past)
-    list_meta = _list_meta(page, rv, view, subject, scope.digest, options, views.token_key)
-    return _List(views, view, options, representation, form, page, snapshot, ctx.now(), key, list_meta)
+    answer = (gvr, view.incarnation, view.described, subject, scope.digest, after, limit, form, snapshot.past)
+    list_meta = _list_meta(page, rv, view, subject, scope.digest, options, key)
+    return _List(views, view, options, representation, form, page, snapshot, ctx.now(), answer, list_meta)
 
 
 def item_form(representation: Representation, include_object: str) -> ItemForm:
@@ -181,8 +180,7 @@ async def encoded(ctx: RequestContext, view: ResourceView, representation: Repre
     if representation.yaml:
         body = await yaml(body)
     elif representation.pretty:
-        version = ServerVersion.parse(view.meta.version) if view.meta.version else PRETTY_CUSTOM_SINCE
-        body = await pretty(body, jsoniter=version < PRETTY_CUSTOM_SINCE)
+        body = await pretty(body, jsoniter=ctx.replica.version < PRETTY_CUSTOM_SINCE)
     headers = {}
     if len(body) > GZIP_ABOVE_BYTES and negotiation.gzip_accepted(ctx.request.headers.get("accept-encoding")):
         body = await gzipped(body)
