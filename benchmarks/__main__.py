@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import os
 import platform
 import subprocess
@@ -34,7 +34,9 @@ def main() -> int:
         show_comparison(console, *(_read(path) for path in options.compare))
         return 0
     if not wrk.available():
-        console.print("[red]wrk is not installed[/] (Debian: apt install wrk); it makes the load. Nothing was measured.")
+        console.print(
+            "[red]wrk is not installed[/] (Debian: apt install wrk); it makes the load. Nothing was measured."
+        )
         return 2
     cluster = Cluster(pods=options.pods)
     with loaded(cluster) as upstream:
@@ -63,13 +65,22 @@ def _run(options: argparse.Namespace, console: Console, cluster: Cluster, upstre
     if options.only:
         scenarios = {name: FULL[name] for name in options.only}
     results = Results(
-        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), commit=_commit(),
-        form="full" if options.full else "short", machine=_machine(), versions=_versions(), upstream=upstream.description,
-        cluster={"pods": cluster.pods, "namespaces": cluster.namespaces, "tenants": cluster.tenants}, figures=[],
+        date=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        commit=_commit(),
+        form="full" if options.full else "short",
+        machine=_machine(),
+        versions=_versions(),
+        upstream=upstream.description,
+        cluster={"pods": cluster.pods, "namespaces": cluster.namespaces, "tenants": cluster.tenants},
+        figures=[],
     )
     with console.status("starting Redis, an informer and a replica") as status, Larder(upstream) as larder:
         bench = Bench(
-            cluster, upstream, larder, seconds=8.0 if options.full else 2.0, repetitions=5 if options.full else 3,
+            cluster,
+            upstream,
+            larder,
+            seconds=8.0 if options.full else 2.0,
+            repetitions=5 if options.full else 3,
             full=options.full,
         )
         for name, scenario in scenarios.items():
@@ -94,7 +105,8 @@ def _machine() -> dict[str, str]:
     info = Path("/proc/cpuinfo")
     models = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
     return {
-        "cpu": models[0] if models else platform.processor(), "cores": str(os.cpu_count()),
+        "cpu": models[0] if models else platform.processor(),
+        "cores": str(os.cpu_count()),
         "system": platform.platform(),
     }
 

@@ -59,13 +59,26 @@ class Results(msgspec.Struct, kw_only=True):
 
 
 def ratio(
-    scenario: str, name: str, unit: str, larder: Sequence[float], upstream: Sequence[float], goal: str = "", note: str = ""
+    scenario: str,
+    name: str,
+    unit: str,
+    larder: Sequence[float],
+    upstream: Sequence[float],
+    goal: str = "",
+    note: str = "",
 ) -> Figure:
-    """larder ÷ upstream, medians over repetitions made in turn."""
+    """Larder ÷ upstream, medians over repetitions made in turn."""
     ours, theirs = statistics.median(larder), statistics.median(upstream)
     return Figure(
-        scenario=scenario, name=name, unit=unit, larder=ours, upstream=theirs, value=ours / theirs, goal=goal,
-        spread=(min(larder), max(larder)), note=note,
+        scenario=scenario,
+        name=name,
+        unit=unit,
+        larder=ours,
+        upstream=theirs,
+        value=ours / theirs,
+        goal=goal,
+        spread=(min(larder), max(larder)),
+        note=note,
     )
 
 
@@ -73,8 +86,15 @@ def absolute(scenario: str, name: str, unit: str, larder: Sequence[float], goal:
     """A figure with a goal of its own."""
     ours = statistics.median(larder)
     return Figure(
-        scenario=scenario, name=name, unit=unit, larder=ours, value=ours, value_unit=unit, goal=goal,
-        spread=(min(larder), max(larder)), note=note,
+        scenario=scenario,
+        name=name,
+        unit=unit,
+        larder=ours,
+        value=ours,
+        value_unit=unit,
+        goal=goal,
+        spread=(min(larder), max(larder)),
+        note=note,
     )
 
 

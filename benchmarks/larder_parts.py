@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -13,6 +12,9 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
+
+import redis
 
 from benchmarks.upstream import Upstream
 from store.embedded import EmbeddedRedis
@@ -52,15 +54,23 @@ class Larder:
     synced_seconds: float = 0.0
     """From the informer's start until it said that everything is in the store."""
 
-    def __enter__(self) -> Larder:
+    def __enter__(self) -> Self:
         self._redis = EmbeddedRedis()
         self.redis_url = self._redis.start()
         started = time.monotonic()
         metrics = _free_port()
-        self.informer = self._spawn("informer", [
-            "informer", "--kubeconfig", str(self.upstream.kubeconfig), "--redis-url", self.redis_url,
-            "--metrics-listen", f"127.0.0.1:{metrics}",
-        ])
+        self.informer = self._spawn(
+            "informer",
+            [
+                "informer",
+                "--kubeconfig",
+                str(self.upstream.kubeconfig),
+                "--redis-url",
+                self.redis_url,
+                "--metrics-listen",
+                f"127.0.0.1:{metrics}",
+            ],
+        )
         self._wait(f"http://127.0.0.1:{metrics}/readyz", self.informer)
         self.synced_seconds = time.monotonic() - started
         for number in range(self.replicas):
@@ -84,23 +94,43 @@ class Larder:
         port, metrics = _free_port(), _free_port()
         folder = self.upstream.ca.parent
         started = time.monotonic()
-        process = self._spawn(f"server-{port}", [
-            "server", "--kubeconfig", str(self.upstream.kubeconfig), "--redis-url", self.redis_url,
-            "--listen", f"127.0.0.1:{port}", "--metrics-listen", f"127.0.0.1:{metrics}",
-            "--tls-cert", str(folder / "server.crt"), "--tls-key", str(folder / "server.key"),
-        ], cpu)
+        process = self._spawn(
+            f"server-{port}",
+            [
+                "server",
+                "--kubeconfig",
+                str(self.upstream.kubeconfig),
+                "--redis-url",
+                self.redis_url,
+                "--listen",
+                f"127.0.0.1:{port}",
+                "--metrics-listen",
+                f"127.0.0.1:{metrics}",
+                "--tls-cert",
+                str(folder / "server.crt"),
+                "--tls-key",
+                str(folder / "server.key"),
+            ],
+            cpu,
+        )
         self._wait(f"http://127.0.0.1:{metrics}/readyz", process)
         return Replica(f"https://127.0.0.1:{port}", f"http://127.0.0.1:{metrics}", process, time.monotonic() - started)
 
-    def _spawn(self, name: str, arguments: list[str], cpu: int | None = None) -> subprocess.Popen[bytes]:
-        def pin() -> None:
-            if cpu is not None:
-                os.sched_setaffinity(0, {cpu})
+    def redis_bytes(self, pattern: str) -> int:
+        """Bytes of memory that the keys of this pattern take, as Redis itself counts them."""
+        with redis.Redis.from_url(self.redis_url) as client:
+            return sum(int(client.memory_usage(key, samples=0) or 0) for key in client.scan_iter(pattern))
 
+    def _spawn(self, name: str, arguments: list[str], cpu: int | None = None) -> subprocess.Popen[bytes]:
         with (self.directory / f"{name}.log").open("ab") as log:
+            command = [sys.executable, "-m", "larder", *arguments]
+            if cpu is not None:
+                command = ["taskset", "-c", str(cpu), *command]
             return subprocess.Popen(
-                [sys.executable, "-m", "larder", *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                preexec_fn=pin,
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
             )
 
     def _wait(self, url: str, process: subprocess.Popen[bytes]) -> None:

@@ -48,7 +48,8 @@ async def _create(
 async def _grant(session: aiohttp.ClientSession, cluster: Cluster, number: int) -> None:
     """The tenant's user may view in the namespace, as a namespace's owner may."""
     binding = {
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
         "metadata": {"name": "owner"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "admin"},
         "subjects": [

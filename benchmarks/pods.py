@@ -33,7 +33,8 @@ class Cluster:
     def namespace(self, number: int) -> dict[str, Any]:
         """The Namespace object number N."""
         return {
-            "apiVersion": "v1", "kind": "Namespace",
+            "apiVersion": "v1",
+            "kind": "Namespace",
             "metadata": {"name": self.namespace_names()[number], "labels": {TENANT_LABEL: self.tenant_of(number)}},
         }
 
@@ -44,8 +45,10 @@ class Cluster:
         app = f"app-{number // self.namespaces % 20:02d}"
         name = f"{app}-{rng.getrandbits(40):010x}"
         labels = {
-            "app.kubernetes.io/name": app, "app.kubernetes.io/part-of": f"part-{number % 7}",
-            "pod-template-hash": f"{rng.getrandbits(36):09x}", "tenant": self.tenant_of(namespace_number),
+            "app.kubernetes.io/name": app,
+            "app.kubernetes.io/part-of": f"part-{number % 7}",
+            "pod-template-hash": f"{rng.getrandbits(36):09x}",
+            "tenant": self.tenant_of(namespace_number),
         }
         env = [{"name": f"SETTING_{index:02d}", "value": f"{rng.getrandbits(96):024x}"} for index in range(12)]
         annotations = {
@@ -54,19 +57,24 @@ class Cluster:
             "example.com/notes": _filler(rng, max(0, self.pod_bytes - 9_700)),
         }
         container = {
-            "image": f"registry.example.com/{app}:{rng.randrange(90)}", "env": env,
+            "image": f"registry.example.com/{app}:{rng.randrange(90)}",
+            "env": env,
             "resources": {"limits": {"cpu": "500m", "memory": "512Mi"}, "requests": {"cpu": "100m", "memory": "128Mi"}},
             "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 5},
             "volumeMounts": [{"name": f"volume-{index}", "mountPath": f"/data/{index}"} for index in range(4)],
         }
         return {
-            "apiVersion": "v1", "kind": "Pod",
+            "apiVersion": "v1",
+            "kind": "Pod",
             "metadata": {
-                "name": name, "namespace": self.namespace_names()[namespace_number],
-                "labels": labels, "annotations": annotations,
+                "name": name,
+                "namespace": self.namespace_names()[namespace_number],
+                "labels": labels,
+                "annotations": annotations,
             },
             "spec": {
-                "nodeName": f"node-{number % 200:03d}", "serviceAccountName": "default",
+                "nodeName": f"node-{number % 200:03d}",
+                "serviceAccountName": "default",
                 "containers": [{"name": part, **container} for part in ("main", "proxy")],
                 "volumes": [{"name": f"volume-{index}", "emptyDir": {}} for index in range(4)],
                 "tolerations": [{"key": f"example.com/t{index}", "operator": "Exists"} for index in range(4)],
@@ -78,17 +86,26 @@ class Cluster:
         rng = random.Random(number + 1_000_000)
         moment = "2026-11-20T08:00:00Z"
         return {
-            "phase": "Running", "hostIP": f"10.1.0.{number % 200}", "podIP": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
-            "podIPs": [{"ip": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"}], "startTime": moment,
+            "phase": "Running",
+            "hostIP": f"10.1.0.{number % 200}",
+            "podIP": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
+            "podIPs": [{"ip": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"}],
+            "startTime": moment,
             "conditions": [
                 {"type": kind, "status": "True", "lastProbeTime": None, "lastTransitionTime": moment}
                 for kind in ("Initialized", "Ready", "ContainersReady", "PodScheduled")
             ],
             "containerStatuses": [
                 {
-                    "name": part, "ready": True, "started": True, "restartCount": 0, "image": "registry.example.com/app:1",
-                    "imageID": f"sha256:{rng.getrandbits(256):064x}", "containerID": f"containerd://{rng.getrandbits(256):064x}",
-                    "state": {"running": {"startedAt": moment}}, "lastState": {},
+                    "name": part,
+                    "ready": True,
+                    "started": True,
+                    "restartCount": 0,
+                    "image": "registry.example.com/app:1",
+                    "imageID": f"sha256:{rng.getrandbits(256):064x}",
+                    "containerID": f"containerd://{rng.getrandbits(256):064x}",
+                    "state": {"running": {"startedAt": moment}},
+                    "lastState": {},
                 }
                 for part in ("main", "proxy")
             ],

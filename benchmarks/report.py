@@ -9,6 +9,11 @@ from rich.table import Table
 
 from benchmarks.figures import Figure, Results
 
+METHOD = (
+    "Method: TLS and HTTP/1.1 keep-alive on both sides; the replica is pinned to one core, upstream may use all; "
+    "both sides are loaded in turn, after a warm-up; medians over the repetitions (least–greatest in brackets)."
+)
+
 
 def show(console: Console, results: Results) -> None:
     """Print every figure with its goal, and every failure."""
@@ -19,9 +24,12 @@ def show(console: Console, results: Results) -> None:
         colour = {True: "green", False: "red", None: ""}[figure.met]
         value = _value(figure)
         table.add_row(
-            figure.name, figure.unit, _number(figure.larder),
+            figure.name,
+            figure.unit,
+            _number(figure.larder),
             "" if figure.upstream is None else _number(figure.upstream),
-            f"[{colour}]{value}[/]" if colour else value, figure.goal,
+            f"[{colour}]{value}[/]" if colour else value,
+            figure.goal,
         )
     console.print(table)
     for failure in results.failures:
@@ -47,13 +55,9 @@ def write_page(results: Results, saved: Path) -> Path:
     lines = [
         f"# Benchmark of {results.date[:10]}, commit {results.commit} ({results.form} form)",
         "",
-        f"Rendered from `{saved.name}`. Upstream: {results.upstream}. "
-        f"{results.cluster['pods']} pods in {results.cluster['namespaces']} namespaces of "
-        f"{results.cluster['tenants']} tenants. Machine: {results.machine['cpu']}, {results.machine['cores']} cores. "
-        f"Versions: {', '.join(f'{name} {number}' for name, number in results.versions.items())}.",
+        _what(results, saved),
         "",
-        "Method: TLS and HTTP/1.1 keep-alive on both sides; the replica is pinned to one core, upstream may use all; "
-        "both sides are loaded in turn, after a warm-up; medians over the repetitions (least–greatest in brackets).",
+        METHOD,
         "",
         "| what | unit | larder | upstream | is | goal | |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- |",
@@ -75,20 +79,31 @@ def write_page(results: Results, saved: Path) -> Path:
     return page
 
 
+def _what(results: Results, saved: Path) -> str:
+    """What was measured, of what, where, in one sentence each."""
+    cluster, machine = results.cluster, results.machine
+    versions = ", ".join(f"{name} {number}" for name, number in results.versions.items())
+    return (
+        f"Rendered from `{saved.name}`. Upstream: {results.upstream}. {cluster['pods']} pods in "
+        f"{cluster['namespaces']} namespaces of {cluster['tenants']} tenants. Machine: {machine['cpu']}, "
+        f"{machine['cores']} cores. Versions: {versions}."
+    )
+
+
 def _plot(results: Results, path: Path) -> Path | None:
     """How far each figure is beyond its goal, as bars on a logarithmic axis: right of 1 is met."""
     try:
         import matplotlib as mpl  # noqa: PLC0415  half a second, and only wanted here
 
         mpl.use("Agg")
-        from matplotlib import pyplot  # noqa: PLC0415
+        from matplotlib import pyplot as plt  # noqa: PLC0415
     except ImportError:
         return None
     figures = [figure for figure in results.figures if figure.goal and figure.value > 0]
     if not figures:
         return None
     beyond = [_beyond(figure) for figure in figures]
-    drawing, axes = pyplot.subplots(figsize=(10, 0.35 * len(figures) + 1))
+    drawing, axes = plt.subplots(figsize=(10, 0.35 * len(figures) + 1))
     axes.barh([figure.name for figure in figures], beyond, color=["#2a7" if value >= 1 else "#c43" for value in beyond])
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
@@ -96,7 +111,7 @@ def _plot(results: Results, path: Path) -> Path | None:
     axes.invert_yaxis()
     drawing.tight_layout()
     drawing.savefig(path)
-    pyplot.close(drawing)
+    plt.close(drawing)
     return path
 
 

@@ -49,9 +49,7 @@ def loaded(cluster: Cluster) -> Iterator[Upstream]:
     """A real API server holding the cluster, stopped at the end."""
     assets = find_assets()
     if assets is None:
-        raise RuntimeError(
-            "no kube-apiserver: set KUBEBUILDER_ASSETS to a folder with kube-apiserver and etcd"
-        )
+        raise RuntimeError("no kube-apiserver: set KUBEBUILDER_ASSETS to a folder with kube-apiserver and etcd")
     server = RealApiServer(assets, tokens=user_tokens(cluster))
     kept = CACHE / f"{server.version}-{cluster.pods}-{cluster.namespaces}-{cluster.tenants}-{cluster.pod_bytes}"
     if kept.exists():
@@ -64,6 +62,10 @@ def loaded(cluster: Cluster) -> Iterator[Upstream]:
             shutil.copytree(server.directory / "etcd", kept)
             server.start()
         yield Upstream(
-            url=server.url, ca=server.ca, kubeconfig=server.kubeconfig("larder-token", "larder"),
-            description=f"kube-apiserver {server.version}", pids=server.pids, real=True,
+            url=server.url,
+            ca=server.ca,
+            kubeconfig=server.kubeconfig("larder-token", "larder"),
+            description=f"kube-apiserver {server.version}",
+            pids=server.pids,
+            real=True,
         )

@@ -43,9 +43,7 @@ def available() -> bool:
     return shutil.which("wrk") is not None
 
 
-def run(
-    url: str, headers: dict[str, str], *, seconds: float, connections: int = 16, cpu: int | None = None
-) -> Load:
+def run(url: str, headers: dict[str, str], *, seconds: float, connections: int = 16, cpu: int | None = None) -> Load:
     """Load `url` for `seconds` over that many keep-alive connections; `cpu` pins wrk to one core.
 
     Raises:
@@ -54,7 +52,16 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "report.lua"
         script.write_text(REPORT)
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "30s", "-s", str(script)]
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{max(1, round(seconds))}s",
+            "--timeout",
+            "30s",
+            "-s",
+            str(script),
+        ]
         if cpu is not None and shutil.which("taskset"):
             command = ["taskset", "-c", str(cpu), *command]
         for name, value in headers.items():
@@ -69,6 +76,10 @@ def run(
         raise LoadFailed(f"{url}: of {figures['requests']} requests failed: {failed}")
     return Load(
         rate=figures["requests"] / (figures["microseconds"] / 1e6),
-        p50=figures["p50"] / 1e3, p90=figures["p90"] / 1e3, p99=figures["p99"] / 1e3, worst=figures["max"] / 1e3,
-        bytes_each=figures["bytes"] / figures["requests"], requests=figures["requests"],
+        p50=figures["p50"] / 1e3,
+        p90=figures["p90"] / 1e3,
+        p99=figures["p99"] / 1e3,
+        worst=figures["max"] / 1e3,
+        bytes_each=figures["bytes"] / figures["requests"],
+        requests=figures["requests"],
     )

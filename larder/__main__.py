@@ -24,26 +24,34 @@ COMMANDS: dict[str, tuple[type[msgspec.Struct], str, str]] = {
     "up": (
         UpSettings,
         "run everything on this machine",
-        "Runs Redis, an informer and the replicas on this machine, and stops them at Ctrl-C. With --kubeconfig in front "
-        "of that cluster; without one in front of a sandbox with some tenants in it. Prints kubeconfigs to use.",
+        (
+            "Runs Redis, an informer and the replicas on this machine, and stops them at Ctrl-C. With --kubeconfig in "
+            "front of that cluster; without one in front of a sandbox with some tenants in it. Prints kubeconfigs to use."
+        ),
     ),
     "informer": (
         InformerSettings,
         "stream a cluster's objects into Redis",
-        "Lists and watches the covered resources of one cluster, once each, and keeps them in Redis. Several informers "
-        "share the resources and take over from each other.",
+        (
+            "Lists and watches the covered resources of one cluster, once each, and keeps them in Redis. Several informers "
+            "share the resources and take over from each other."
+        ),
     ),
     "server": (
         ServerSettings,
         "answer reads from Redis, forward everything else",
-        "One replica: answers lists, Tables, gets and watches from the store that the informers fill; whatever is not "
-        "covered goes to the API server as the user. Run as many as you like behind any load balancer.",
+        (
+            "One replica: answers lists, Tables, gets and watches from the store that the informers fill; whatever is not "
+            "covered goes to the API server as the user. Run as many as you like behind any load balancer."
+        ),
     ),
     "sandbox": (
         SandboxSettings,
         "a small API server in memory, to try larder with",
-        "An in-memory Kubernetes API with a believable company in it, for kubectl, tests and demonstrations. "
-        "Nothing in it is real and nothing is kept.",
+        (
+            "An in-memory Kubernetes API with a believable company in it, for kubectl, tests and demonstrations. "
+            "Nothing in it is real and nothing is kept."
+        ),
     ),
 }
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import ssl
 
-from kube.credentials import CredentialsError
+from informers.coverage import PatternError
+from kube.status import StatusError
+from kube.upstream_error import CredentialsError, UpstreamError
 from store.errors import StoreError
 
 
@@ -15,12 +18,16 @@ def advice(error: BaseException) -> str | None:
         return texts[0] if texts else None
     if isinstance(error, StoreError):
         return f"the store: {error}"
-    if isinstance(error, CredentialsError):
+    if isinstance(error, CredentialsError | PatternError):
         return str(error)
+    if isinstance(error, UpstreamError):
+        return f"{error}. Is the API server up, and does the kubeconfig lead to it?"
+    if isinstance(error, StatusError):
+        return f"the API server refused: {error}. The kubeconfig's user needs to list and watch everything"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error}; check the certificate and key files"
     if isinstance(error, FileNotFoundError | PermissionError):
         return f"cannot read {error.filename}: {error.strerror}"
-    if isinstance(error, OSError) and error.errno == 98:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return f"{error.strerror}: another program listens there; choose another --listen or --metrics-listen"
     return None

@@ -28,7 +28,8 @@ class UpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Put HAProxy in front of the replicas where it is installed."""
 
     resources: list[str] | None = None
-    """What is covered: patterns over discovery such as `*`, `pods`, `*.apps`, `!secrets`. Unset: the informer's default."""
+    """What is covered: patterns over discovery such as `*`, `pods`, `*.apps`, `!secrets`.
+    Unset: the informer's default."""
 
     tenant_label: list[str] = msgspec.field(default_factory=lambda: ["capsule.clastix.io/tenant"])
     """Keys of the label that names a namespace's tenant; the first that a namespace has is taken."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks import wrk
 from benchmarks.bench import JSON, KUBECTL_TABLE, Bench, Measured, headers
@@ -24,7 +24,12 @@ def _cpu(measured: Sequence[Measured]) -> list[float]:
 
 
 def _compare(
-    bench: Bench, scenario: str, name: str, goal: str, ours: tuple[str, dict[str, str]], theirs: tuple[str, dict[str, str]]
+    bench: Bench,
+    scenario: str,
+    name: str,
+    goal: str,
+    ours: tuple[str, dict[str, str]],
+    theirs: tuple[str, dict[str, str]],
 ) -> tuple[list[Figure], list[Measured], list[Measured]]:
     larder, upstream = bench.side_by_side(ours, theirs)
     figures = [
@@ -47,12 +52,22 @@ def tables_and_lists(bench: Bench) -> list[Figure]:
     )
     found += figures
     found.append(
-        ratio(scenario, "size of that gzip answer", "bytes", [one.load.bytes_each for one in larder],
-              [one.load.bytes_each for one in upstream], "<= 0.8")
+        ratio(
+            scenario,
+            "size of that gzip answer",
+            "bytes",
+            [one.load.bytes_each for one in larder],
+            [one.load.bytes_each for one in upstream],
+            "<= 0.8",
+        )
     )
     found += _compare(
-        bench, scenario, "Table of a tenant's namespaces, gzip", ">= 50",
-        ("/api/v1/pods", headers(KUBECTL_TABLE, token, gzip=True)), (tenant, table_gzip),
+        bench,
+        scenario,
+        "Table of a tenant's namespaces, gzip",
+        ">= 50",
+        ("/api/v1/pods", headers(KUBECTL_TABLE, token, gzip=True)),
+        (tenant, table_gzip),
     )[0]
     table = headers(KUBECTL_TABLE)
     found += _compare(bench, scenario, "Table of a namespace, identity", ">= 8", (path, table), (path, table))[0]
@@ -61,13 +76,22 @@ def tables_and_lists(bench: Bench) -> list[Figure]:
     found += _compare(bench, scenario, "list of a namespace, identity", ">= 6", (path, plain), (path, plain))[0]
     selected = f"/api/v1/namespaces?labelSelector=capsule.clastix.io%2Ftenant%3D{bench.cluster.tenant_of(1)}"
     figures, larder, _ = _compare(
-        bench, scenario, "a tenant's namespaces, Table", ">= 2",
-        ("/api/v1/namespaces", headers(KUBECTL_TABLE, token, gzip=True)), (selected, table_gzip),
+        bench,
+        scenario,
+        "a tenant's namespaces, Table",
+        ">= 2",
+        ("/api/v1/namespaces", headers(KUBECTL_TABLE, token, gzip=True)),
+        (selected, table_gzip),
     )
     found += figures
     found.append(
-        absolute(scenario, "a tenant's namespaces against capsule-proxy's 300/s", "x",
-                 [rate / CAPSULE_PROXY_NAMESPACES for rate in _rates(larder)], ">= 15")
+        absolute(
+            scenario,
+            "a tenant's namespaces against capsule-proxy's 300/s",
+            "x",
+            [rate / CAPSULE_PROXY_NAMESPACES for rate in _rates(larder)],
+            ">= 15",
+        )
     )
     return found
 
@@ -81,8 +105,14 @@ def pages(bench: Bench) -> list[Figure]:
         larder, upstream = bench.side_by_side(asked, asked, connections=1)
         for share in ("p50", "p99"):
             found.append(
-                ratio("pages", f"Table page of 500, {form}, {share}", "ms", [getattr(one.load, share) for one in larder],
-                      [getattr(one.load, share) for one in upstream], goal)
+                ratio(
+                    "pages",
+                    f"Table page of 500, {form}, {share}",
+                    "ms",
+                    [getattr(one.load, share) for one in larder],
+                    [getattr(one.load, share) for one in upstream],
+                    goal,
+                )
             )
     return found
 
@@ -110,18 +140,24 @@ def others_during_whole_lists(bench: Bench) -> list[Figure]:
     beside: list[float] = []
     for _ in range(bench.repetitions):
         alone.append(wrk.run(path, headers(KUBECTL_TABLE, gzip=True), seconds=bench.seconds, connections=4, cpu=1).p99)
-        whole = threading.Thread(
-            target=wrk.run, args=(f"{bench.replica.url}/api/v1/pods", headers(JSON)),
-            kwargs={"seconds": bench.seconds + 2, "connections": 1, "cpu": 1},
-        )
-        whole.start()
-        beside.append(wrk.run(path, headers(KUBECTL_TABLE, gzip=True), seconds=bench.seconds, connections=4, cpu=1).p99)
-        whole.join()
+        with ThreadPoolExecutor(1) as pool:
+            everything = f"{bench.replica.url}/api/v1/pods"
+            whole = pool.submit(wrk.run, everything, headers(JSON), seconds=bench.seconds + 2, connections=1, cpu=1)
+            asked = headers(KUBECTL_TABLE, gzip=True)
+            beside.append(wrk.run(path, asked, seconds=bench.seconds, connections=4, cpu=1).p99)
+            whole.result()
     value = statistics.median(beside) / statistics.median(alone)
     return [
-        Figure(scenario="others during whole lists", name="p99 of a namespace's Table, beside / alone", unit="ms",
-               larder=statistics.median(beside), value=value, goal="<= 3", spread=(min(beside), max(beside)),
-               note=f"alone {statistics.median(alone):.1f} ms")
+        Figure(
+            scenario="others during whole lists",
+            name="p99 of a namespace's Table, beside / alone",
+            unit="ms",
+            larder=statistics.median(beside),
+            value=value,
+            goal="<= 3",
+            spread=(min(beside), max(beside)),
+            note=f"alone {statistics.median(alone):.1f} ms",
+        )
     ]
 
 
@@ -146,8 +182,17 @@ def forwarded(bench: Bench) -> list[Figure]:
         theirs = [getattr(one.load, share) for one in upstream]
         value = statistics.median(ours) - statistics.median(theirs)
         found.append(
-            Figure(scenario="forwarded", name=f"added by forwarding, {share}", unit="ms", larder=statistics.median(ours),
-                   upstream=statistics.median(theirs), value=value, value_unit="ms", goal=goal, spread=(min(ours), max(ours)))
+            Figure(
+                scenario="forwarded",
+                name=f"added by forwarding, {share}",
+                unit="ms",
+                larder=statistics.median(ours),
+                upstream=statistics.median(theirs),
+                value=value,
+                value_unit="ms",
+                goal=goal,
+                spread=(min(ours), max(ours)),
+            )
         )
     return found
 
@@ -168,20 +213,21 @@ def two_replicas(bench: Bench) -> list[Figure]:
         load = wrk.run(bench.replica.url + path, asked, seconds=bench.seconds)
         alone.append((cpu_seconds(bench.replica.pids) - before) / load.requests)
         before = cpu_seconds([pid for replica in replicas for pid in replica.pids])
-        loads: list[wrk.Load] = []
-        threads = [
-            threading.Thread(target=lambda url=replica.url: loads.append(wrk.run(url + path, asked, seconds=bench.seconds)))
-            for replica in replicas
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(len(replicas)) as pool:
+            runs = [pool.submit(wrk.run, replica.url + path, asked, seconds=bench.seconds) for replica in replicas]
+            loads = [run.result() for run in runs]
         used = cpu_seconds([pid for replica in replicas for pid in replica.pids]) - before
         both.append(used / sum(load.requests for load in loads))
     value = statistics.median(both) / statistics.median(alone)
     return [
-        Figure(scenario="two replicas", name="CPU per request, two replicas / one", unit="ms",
-               larder=statistics.median(both) * 1e3, value=value, goal="<= 1.1",
-               spread=(min(both) * 1e3, max(both) * 1e3), note=f"one alone {statistics.median(alone) * 1e3:.3f} ms")
+        Figure(
+            scenario="two replicas",
+            name="CPU per request, two replicas / one",
+            unit="ms",
+            larder=statistics.median(both) * 1e3,
+            value=value,
+            goal="<= 1.1",
+            spread=(min(both) * 1e3, max(both) * 1e3),
+            note=f"one alone {statistics.median(alone) * 1e3:.3f} ms",
+        )
     ]

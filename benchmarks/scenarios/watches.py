@@ -23,7 +23,9 @@ def lag(bench: Bench) -> list[Figure]:
     late = asyncio.run(_lag(bench, rate=100, writes=600 if bench.full else 300))
     return [
         absolute("watch lag", "an event arrives later than upstream's by, p50", "ms", [percentile(late, 0.5)], "<= 3"),
-        absolute("watch lag", "an event arrives later than upstream's by, p99", "ms", [percentile(late, 0.99)], "<= 15"),
+        absolute(
+            "watch lag", "an event arrives later than upstream's by, p99", "ms", [percentile(late, 0.99)], "<= 15"
+        ),
     ]
 
 
@@ -81,9 +83,14 @@ def stalled_readers(bench: Bench) -> list[Figure]:
     beside = [asyncio.run(_spread(bench, stalled=5)) for _ in range(bench.repetitions)]
     return [
         Figure(
-            scenario="stalled readers", name="p99 of arrival, with 1 % stalled / without", unit="ms",
-            larder=statistics.median(beside), value=statistics.median(beside) / statistics.median(alone), goal="<= 1.1",
-            spread=(min(beside), max(beside)), note=f"without {statistics.median(alone):.1f} ms",
+            scenario="stalled readers",
+            name="p99 of arrival, with 1 % stalled / without",
+            unit="ms",
+            larder=statistics.median(beside),
+            value=statistics.median(beside) / statistics.median(alone),
+            goal="<= 1.1",
+            spread=(min(beside), max(beside)),
+            note=f"without {statistics.median(alone):.1f} ms",
         )
     ]
 

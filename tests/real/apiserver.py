@@ -7,7 +7,7 @@ and whoever asked says aloud that it skips.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 import os
 import shutil
@@ -21,6 +21,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -62,7 +63,7 @@ class RealApiServer:
     _port: int = 0
     _etcd_port: int = 0
 
-    def __enter__(self) -> RealApiServer:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -98,12 +99,24 @@ class RealApiServer:
         self._port = self._port or _free_port()
         self._etcd_port, peer = self._etcd_port or _free_port(), _free_port()
         etcd, peer_url = f"http://127.0.0.1:{self._etcd_port}", f"http://127.0.0.1:{peer}"
-        self._spawn("etcd", [
-            "--data-dir", str(self.directory / "etcd"), "--unsafe-no-fsync",
-            "--listen-client-urls", etcd, "--advertise-client-urls", etcd,
-            "--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url,
-            "--initial-cluster", f"default={peer_url}",
-        ])
+        self._spawn(
+            "etcd",
+            [
+                "--data-dir",
+                str(self.directory / "etcd"),
+                "--unsafe-no-fsync",
+                "--listen-client-urls",
+                etcd,
+                "--advertise-client-urls",
+                etcd,
+                "--listen-peer-urls",
+                peer_url,
+                "--initial-advertise-peer-urls",
+                peer_url,
+                "--initial-cluster",
+                f"default={peer_url}",
+            ],
+        )
         self._spawn("kube-apiserver", self._flags(etcd))
         self.url = f"https://127.0.0.1:{self._port}"
         self._wait_ready()
@@ -137,15 +150,23 @@ class RealApiServer:
     def _flags(self, etcd: str) -> list[str]:
         folder = self.directory
         flags = [
-            f"--etcd-servers={etcd}", f"--secure-port={self._port}", "--bind-address=127.0.0.1",
-            "--advertise-address=10.96.0.10", "--service-cluster-ip-range=10.96.0.0/16",
-            f"--tls-cert-file={folder}/server.crt", f"--tls-private-key-file={folder}/server.key",
-            f"--client-ca-file={folder}/ca.crt", f"--token-auth-file={folder}/tokens.csv",
-            "--authorization-mode=RBAC", "--allow-privileged=true",
+            f"--etcd-servers={etcd}",
+            f"--secure-port={self._port}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=10.96.0.10",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            f"--tls-cert-file={folder}/server.crt",
+            f"--tls-private-key-file={folder}/server.key",
+            f"--client-ca-file={folder}/ca.crt",
+            f"--token-auth-file={folder}/tokens.csv",
+            "--authorization-mode=RBAC",
+            "--allow-privileged=true",
             "--service-account-issuer=https://kubernetes.default.svc",
-            f"--service-account-signing-key-file={folder}/sa.key", f"--service-account-key-file={folder}/sa.key",
+            f"--service-account-signing-key-file={folder}/sa.key",
+            f"--service-account-key-file={folder}/sa.key",
             "--disable-admission-plugins=ServiceAccount",
-            "--max-requests-inflight=4000", "--max-mutating-requests-inflight=2000",
+            "--max-requests-inflight=4000",
+            "--max-mutating-requests-inflight=2000",
         ]
         if int(self.version.split(".")[1]) < 24:
             flags.append("--insecure-port=0")
@@ -154,8 +175,13 @@ class RealApiServer:
     def _spawn(self, program: str, flags: list[str]) -> None:
         with (self.directory / f"{program}.log").open("ab") as log:
             self._processes.append(
-                subprocess.Popen([self.assets / program, *flags], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                                 cwd=self.directory)
+                subprocess.Popen(
+                    [self.assets / program, *flags],
+                    stdout=log,
+                    stderr=log,
+                    stdin=subprocess.DEVNULL,
+                    cwd=self.directory,
+                )
             )
 
     def _wait_ready(self) -> None:
@@ -189,15 +215,19 @@ def _free_port() -> int:
 
 def _write_certificates(directory: Path) -> None:
     """A CA, the server's certificate, and the key that signs service accounts' tokens."""
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "larder test CA")])
 
     def build(subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         return (
-            x509.CertificateBuilder().subject_name(subject).issuer_name(ca_name).public_key(key.public_key())
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(ca_name)
+            .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=30))
+            .not_valid_before(now - dt.timedelta(hours=1))
+            .not_valid_after(now + dt.timedelta(days=30))
         )
 
     ca = build(ca_name, ca_key).add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)

@@ -69,8 +69,12 @@ class RepeatingUpstream:
         if path.endswith(("/selfsubjectrulesreviews", "/selfsubjectaccessreviews")):
             self.seen["review"] += 1
             return web.json_response(
-                {"kind": "SelfSubjectRulesReview", "apiVersion": "authorization.k8s.io/v1", "metadata": {},
-                 "status": {"resourceRules": [], "nonResourceRules": [], "incomplete": False, "allowed": True}},
+                {
+                    "kind": "SelfSubjectRulesReview",
+                    "apiVersion": "authorization.k8s.io/v1",
+                    "metadata": {},
+                    "status": {"resourceRules": [], "nonResourceRules": [], "incomplete": False, "allowed": True},
+                },
                 status=201,
             )
         if request.method == "GET" and "larder-informer" in request.headers.get("User-Agent", ""):
@@ -110,8 +114,11 @@ class RepeatingUpstream:
 
     def _table(self, path: str) -> web.Response:
         table = {
-            "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": "1"},
-            "columnDefinitions": columns().get(path, []), "rows": [],
+            "kind": "Table",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": {"resourceVersion": "1"},
+            "columnDefinitions": columns().get(path, []),
+            "rows": [],
         }
         return web.json_response(table)
 
@@ -152,7 +159,12 @@ class RepeatingUpstream:
         if user:
             status = {"authenticated": True, "user": {"username": user[0], "groups": user[1]}}
         return web.json_response(
-            {"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "metadata": {}, "spec": {},
-             "status": status},
+            {
+                "kind": "TokenReview",
+                "apiVersion": "authentication.k8s.io/v1",
+                "metadata": {},
+                "spec": {},
+                "status": status,
+            },
             status=201,
         )

@@ -18,19 +18,22 @@ READS = Path(__file__).parent.parent / "golden" / "reads"
 @cache
 def world() -> dict[str, Any]:
     """`{server, discovery, aggregated, lists}`, see the recordings' README."""
-    return _load("world")
+    found: dict[str, Any] = _load("world")
+    return found
 
 
 @cache
 def cases() -> list[dict[str, Any]]:
     """Every recorded request with its answer."""
-    return _load("cases")
+    found: list[dict[str, Any]] = _load("cases")
+    return found
 
 
 @cache
 def histories() -> list[dict[str, Any]]:
     """Every recorded sequence of writes with what each watcher saw of it."""
-    return _load("histories")
+    found: list[dict[str, Any]] = _load("histories")
+    return found
 
 
 @cache
