@@ -35,6 +35,9 @@ _AGGREGATOR_GROUP = "apiregistration.k8s.io"
 _AGGREGATOR_OMITS_COLUMNS_SINCE = 30
 """Before, the aggregator repeated a Table's columns in every event."""
 
+_LATEST_MINOR = 36
+"""What an upstream is taken for that has not said its version."""
+
 _RV_KEY = b'"resourceVersion":"'
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
 
@@ -165,7 +168,7 @@ class EventWriter:
         return self._known
 
     def _learn(self, meta: Meta) -> _Known:
-        gvr, minor = self._gvr, ServerVersion.parse(meta.version).minor
+        gvr, minor = self._gvr, ServerVersion.parse(meta.version).minor if meta.version else _LATEST_MINOR
         return _Known(
             meta,
             Shape.of(gvr, meta),

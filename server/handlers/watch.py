@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING
 
 from sanic.response import HTTPResponse
 
 from kube import status
+from server.handlers.list import item_form
 from server.list_options import resource_version
-from server.negotiation import Form, check_include_object, check_stream
-from server.objects import OBJECT, ItemForm
+from server.negotiation import check_include_object, check_stream
 from server.request_context import warning_header
 from server.snapshot import narrowed
 from server.watch_index import Selection
@@ -21,9 +21,7 @@ from server.watcher import Lifetime, Watcher
 from server.websocket import HandshakeRefused, WebSocketStream, accept_handshake, bearer_from_protocols, is_websocket
 
 if TYPE_CHECKING:
-    from server.hub import Hub
     from server.list_options import ListOptions
-    from server.negotiation import Representation
     from server.request_context import RequestContext
     from server.view import ResourceView
     from server.watch_start import StartPlan
@@ -64,9 +62,10 @@ async def watch(ctx: RequestContext) -> HTTPResponse | None:
         stream = await _open(ctx)
     except HandshakeRefused as refusal:
         return HTTPResponse(status=refusal.status)
-    form = _item_form(representation, options)
+    # A list of metadata is nothing that an event could show.
+    form = None if representation.metadata_list else item_form(representation, options.include_object)
     lifetime = Lifetime(started + _seconds(options), options.allow_bookmarks)
-    watcher = ctx.replica.watches.enter(view, lambda hub: _watcher(hub, selection, form, stream, lifetime))
+    watcher = ctx.replica.watches.enter(view, lambda hub: Watcher(hub, selection, form, stream, lifetime))
     try:
         if fault is not None:
             watcher.fail(fault)
@@ -78,21 +77,20 @@ async def watch(ctx: RequestContext) -> HTTPResponse | None:
 
 async def _follow(ctx: RequestContext, watcher: Watcher, begin: StartPlan) -> None:
     """The stream, with the user's scope followed as long as it lasts."""
-    assert ctx.resource is not None
-    asked = (ctx.user, ctx.resource)
-    names = {"verb": "watch", "namespace": ctx.info.namespace, "name": ctx.info.name}
-    cancel = ctx.replica.control.subscribe(*asked, watcher.rescope, **names)
+    user, resource, namespace, name = ctx.user, ctx.resource, ctx.info.namespace, ctx.info.name
+    assert resource is not None
+    control = ctx.replica.control
+    cancel = control.subscribe(user, resource, watcher.rescope, verb="watch", namespace=namespace, name=name)
     try:
         # Between the decision on this request and the subscription the scope may have become another.
-        present = ctx.replica.control.scope(*asked, **names)
+        present = control.scope(user, resource, "watch", namespace, name)
         if present != ctx.scope:
             watcher.rescope(present)
         await watcher.run(begin)
     except Stalled:
+        # Whole events only, and an end if the client should come back to it: it resumes from what it has.
         ctx.replica.metrics.slow_watchers_closed.inc()
-        watcher.stream.abort()
-    except asyncio.CancelledError:
-        raise
+        await watcher.stream.finish()
     except Exception:
         # The client must not take what it has for a whole stream.
         watcher.stream.abort()
@@ -110,7 +108,9 @@ async def _open(ctx: RequestContext) -> WatchStream:
         offered = bearer_from_protocols(request.headers.getall("sec-websocket-protocol", []))
         if offered is None:
             raise status.unauthorized()
-        return await WebSocketStream.open(request, accept_handshake(request.headers, offered.rest))
+        handshake = accept_handshake(request.headers, offered.rest)
+        ctx.status = 101
+        return await WebSocketStream.open(request, handshake)
     warnings = [("Warning", warning_header(text)) for text in ctx.warnings]
     return await HttpStream.open(request, ctx.headers("application/json"), warnings)
 
@@ -131,23 +131,6 @@ async def _resume_fault(ctx: RequestContext, view: ResourceView, begin: StartPla
     if time_ms is not None and ctx.replica.control.changed_since(ctx.user, ctx.resource, time_ms) is False:
         return None
     return status.expired_watch(begin.after, view.position)
-
-
-def _watcher(
-    hub: Hub, selection: Selection, form: ItemForm | None, stream: WatchStream, lifetime: Lifetime
-) -> Watcher:
-    return Watcher(hub, selection, form, stream, lifetime)
-
-
-def _item_form(representation: Representation, options: ListOptions) -> ItemForm | None:
-    """How events show objects; None for a list of metadata, which no event can be."""
-    version = cast("Literal['v1', 'v1beta1']", representation.meta_version)
-    if representation.form is Form.TABLE:
-        include = cast("Literal['None', 'Metadata', 'Object']", options.include_object or "Metadata")
-        return ItemForm("table", version, include)
-    if representation.form is Form.METADATA:
-        return None if representation.metadata_list else ItemForm("partial", version)
-    return OBJECT
 
 
 def _seconds(options: ListOptions) -> float:
