@@ -21,6 +21,7 @@ from server.policy import Policy, Standing, is_tenants
 from server.rbac import Attributes, Decision, subjects_of
 
 if TYPE_CHECKING:
+    from kube.paths import RequestInfo
     from server.history import Change
     from server.identity import User
     from server.scope import Scope
@@ -183,6 +184,17 @@ class Control:
             if followed.told.get(key) is not record:
                 self._changed(gvr, now_ms, record, gone=False)
 
+    async def caught_up(self, gvr: GVR, seconds: float) -> None:
+        """Wait until a control resource is here as it is in the store now; at once for all other resources.
+
+        Raises:
+            TooLargeResourceVersion, Unusable: it is not, in time.
+        """
+        followed = self._followed.get(gvr)
+        if followed is not None:
+            async with asyncio.timeout(seconds):
+                await followed.view.fresh()
+
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
 
@@ -208,6 +220,12 @@ class Control:
         """What the user may read, see `Policy.scope`; None: refuse."""
         return self.policy.scope(user, resource, verb, namespace, name)
 
+    def refusal(self, user: User, info: RequestInfo) -> Decision:
+        """Why upstream refuses a read for which there is no scope."""
+        assert info.gvr is not None
+        asked = Attributes(info.verb, info.gvr.group, info.gvr.resource, info.subresource, info.namespace, info.name)
+        return self.policy.decide(user, asked)
+
     def changed_since(self, user: User, resource: Resource, time_ms: int) -> bool | None:
         """Whether the user's scope of the resource may have changed since the store's time `time_ms`.
 
@@ -219,6 +237,11 @@ class Control:
         return self.journal.changed_since(subjects_of(user), time_ms)
 
     # Following
+
+    @property
+    def subscriptions(self) -> int:
+        """Live watches whose scope is followed."""
+        return len(self._subscriptions)
 
     def subscribe(
         self,

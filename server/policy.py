@@ -200,7 +200,7 @@ class Policy:
         if gvr.group == "" and gvr.resource == "namespaces":
             return self._scope_of_namespaces(standing, verb, name)
         asked = Attributes(verb, gvr.group, gvr.resource, "", namespace, name)
-        if resource.namespaced and not namespace:
+        if resource.namespaced and not namespace and verb != "get":
             return self._scope_across_namespaces(standing, asked)
         if not standing.grants.decide(asked).allowed:
             return None

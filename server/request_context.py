@@ -5,21 +5,23 @@ Handlers never look at RBAC or tenants: they read what `scope` covers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sanic.response import HTTPResponse
 
+from server.metrics import OTHER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kube.list_options import ListOptions
-    from kube.negotiation import Representation
-    from kube.request_info import RequestInfo
     from sanic.request import Request
 
+    from kube.paths import RequestInfo
     from kube.resources import Resource
     from server.identity import Credential, User
+    from server.list_options import GetOptions, ListOptions
+    from server.negotiation import Representation
     from server.replica import Replica
     from server.scope import Scope
 
@@ -42,10 +44,30 @@ class RequestContext:
     scope: Scope | None = None
     representation: Representation | None = None
     options: ListOptions | None = None
+    """Of a list or watch."""
+    get_options: GetOptions | None = None
     source: str = "cache"
     """`cache` or `upstream`: the answer's X-Larder-Source, and a label of the metrics."""
+    cause: str = ""
+    """Why the request is forwarded: a word for the metrics."""
     warnings: tuple[str, ...] = ()
     """Texts of Warning headers, such as the deprecation of the API."""
+    status: int = 0
+    """The code that was answered, where that is not the response's."""
+    memo: dict[object, object] = field(default_factory=dict)
+    """Kept as long as the same request by the same user comes to the same decisions: handlers may remember here
+    what they worked out from them alone."""
+
+    @property
+    def begun(self) -> int:
+        """The code of the answer that has begun to be sent, 0 if none has."""
+        response = getattr(self.request.stream, "response", None)
+        return response.status if response is not None else 0
+
+    @property
+    def resource_label(self) -> str:
+        """The `resource` of the metrics: bounded, since only what is covered has a name of its own."""
+        return str(self.resource.gvr) if self.resource is not None else OTHER
 
     def now(self) -> float:
         """Unix seconds by the replica's clock, which follows upstream's."""

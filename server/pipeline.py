@@ -1,0 +1,413 @@
+"""A request's way: identify → parse → scope → delegate → read → render. Each step is another module.
+
+What the first steps find out is the same for the same request by the same user until their rights, the covered
+resources or upstream's version change: it is kept as a `Plan`, so that a list that is polled costs a lookup.
+
+Invariants: authorization is decided on the very RequestInfo that addresses the data; nothing is read before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, cast
+
+from kube import paths, status
+from kube.paths import RequestInfo
+from kube.query import Query
+from server import authn, continue_token, negotiation
+from server.access_log import Line
+from server.delegation import CacheState, Target, accept_without, delegate
+from server.errors import form_for, response_for, to_api_error
+from server.forward_headers import impersonates, impersonation_refused
+from server.handlers import discovery
+from server.handlers.get import get_object
+from server.handlers.list import list_objects
+from server.handlers.proxy import abort, forward
+from server.handlers.watch import watch
+from server.identity import ANONYMOUS, Credential, CredentialKind, Identity, User
+from server.list_options import GetOptions, ListOptions, check_route, check_timeout, check_watchable, parse, parse_get
+from server.metrics import OTHER
+from server.negotiation import Representation, negotiate
+from server.policy import Standing
+from server.request_context import RequestContext, warning_header
+from server.scope import Scope
+from server.tls import certificate_names
+from server.view import AskUpstream, ResourceView, Unusable
+
+if TYPE_CHECKING:
+    import ssl
+
+    from sanic.http import Http
+    from sanic.request import Request
+    from sanic.response import HTTPResponse
+
+    from server.replica import Replica
+    from store.catalogue import CatalogueEntry
+
+PLANS_LIMIT = 16_384
+"""Plans kept: some 1 KB each. What is asked again and again are a few lists of each user."""
+
+_UNPARSED = RequestInfo("", "", "")
+_NO_CREDENTIAL = Credential(CredentialKind.NONE)
+_BROWSERS = ("curl", "Wget", "Mozilla/5.0")
+
+
+@dataclass(slots=True)
+class Plan:
+    """All that was decided about a read of a covered resource, for one user."""
+
+    user: User
+    info: RequestInfo
+    entry: CatalogueEntry
+    standing: Standing
+    generation: int
+    scope: Scope
+    representation: Representation
+    options: ListOptions | None
+    get_options: GetOptions | None
+    warnings: tuple[str, ...]
+    foreign_token: bool
+    timeout_seconds: float | None
+    memo: dict[object, object] = field(default_factory=dict)
+
+
+class Pipeline:
+    """Answers requests; one per replica."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._plans: OrderedDict[tuple[object, ...], Plan] = OrderedDict()
+        self.open_requests = 0
+        self.idle = asyncio.Event()
+        """Set while no request is open."""
+        self.idle.set()
+
+    async def handle(self, request: Request) -> None:
+        """Answer one request, whatever happens."""
+        started = time.perf_counter()
+        self.open_requests += 1
+        self.idle.clear()
+        ctx = RequestContext(self._replica, request, ANONYMOUS, _NO_CREDENTIAL, _UNPARSED, _audit_id(request))
+        http = cast("Http", request.stream)
+        try:
+            try:
+                response = await self._answer(ctx)
+            except asyncio.CancelledError:
+                ctx.status = ctx.status or 499
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it was, the client gets an answer
+                response = self._failed(ctx, error)
+            if response is not None:
+                http.respond(response)
+                ctx.status = response.status
+                await response.send(end_stream=True)
+        finally:
+            self.open_requests -= 1
+            if not self.open_requests:
+                self.idle.set()
+            self._note(ctx, time.perf_counter() - started)
+
+    def _failed(self, ctx: RequestContext, error: Exception) -> HTTPResponse | None:
+        if ctx.begun:
+            # The answer's end must not look like one.
+            ctx.status = ctx.status or 500
+            to_api_error(error)
+            abort(ctx)
+            return None
+        return response_for(
+            error,
+            form=form_for(ctx.request, self._replica.version),
+            audit_id=ctx.audit_id,
+            source=ctx.source,
+            warnings=tuple(map(warning_header, ctx.warnings)),
+        )
+
+    async def _answer(self, ctx: RequestContext) -> HTTPResponse | None:
+        request = ctx.request
+        head = request.headers
+        authorization = head.get("authorization")
+        key = self._plan_key(ctx, authorization)
+        plan = self._plans.get(key)
+        if plan is None or plan.generation != self._replica.catalogue.generation or not plan.standing.valid:
+            return await self._decide(ctx, authorization, key)
+        ctx.info = plan.info
+        identity = await self._identify(ctx, authorization)
+        ctx.user, ctx.credential = identity.user, identity.credential
+        if identity.user != plan.user:
+            return await self._decide(ctx, authorization, key)
+        self._plans.move_to_end(key)
+        self._refuse_impersonation(ctx)
+        return await self._follow(ctx, plan)
+
+    def _plan_key(self, ctx: RequestContext, authorization: str | None) -> tuple[object, ...]:
+        request = ctx.request
+        head = request.headers
+        # The token itself is not kept: see `authn`. A certificate's user is compared with the plan's.
+        who = authn.token_digest(authorization) if authorization else b""
+        agent = head.get("user-agent") or ""
+        return who, request.method, request.raw_url, head.get("accept"), agent.startswith(_BROWSERS)
+
+    # Identify
+
+    async def _identify(self, ctx: RequestContext, authorization: str | None) -> Identity:
+        """Who it is: by certificate, else by token.
+
+        Raises:
+            Unauthorized, ServiceUnavailable, TooManyRequests
+        """
+        if self._replica.settings.client_ca and (found := _certificate_identity(ctx.request)) is not None:
+            return found
+        protocols = ctx.request.headers.getall("sec-websocket-protocol", ()) if not authorization else ()
+        token = authn.bearer_token(authorization, protocols)
+        authenticator = self._replica.authenticator
+        if token is None:
+            if authorization:
+                raise status.unauthorized()  # credentials of a kind that nobody here knows
+            return authenticator.nobody()
+        digest = authn.token_digest(token)
+        user = authenticator.cached(digest) or await authenticator.token(token, digest)
+        return Identity(user, Credential(CredentialKind.TOKEN, token))
+
+    def _refuse_impersonation(self, ctx: RequestContext) -> None:
+        if b"mpersonate-" in ctx.request.head.lower() and impersonates(ctx.request.headers.items()):
+            raise impersonation_refused()
+
+    # Decide
+
+    async def _decide(
+        self, ctx: RequestContext, authorization: str | None, key: tuple[object, ...]
+    ) -> HTTPResponse | None:
+        """The whole way, for a request that was not seen before."""
+        replica = self._replica
+        path, _, query = _target(ctx.request).partition("?")
+        ctx.info = info = paths.parse(ctx.request.method, path, Query.parse(query, replica.version), replica.version)
+        seconds = check_timeout(info, replica.version)
+        identity = await self._identify(ctx, authorization)
+        ctx.user, ctx.credential = identity.user, identity.credential
+        self._refuse_impersonation(ctx)
+        if not info.is_resource:
+            return await discovery.answer(ctx)
+        assert info.gvr is not None
+        entry = replica.catalogue.resources.get(info.gvr)
+        if entry is None or not info.is_read or info.subresource or len(info.parts) > 2:
+            return await forward(ctx, "write" if not info.is_read else "subresource" if entry else "not_covered")
+        ctx.resource = entry.resource
+        if not replica.control.held:
+            return await forward(ctx, "no_control_data")
+        plan = await self._plan(ctx, entry, ctx.request.headers.get("accept"))
+        plan.timeout_seconds = seconds if "timeout" in info.query else None
+        if info.verb != "watch":
+            self._plans[key] = plan
+            if len(self._plans) > PLANS_LIMIT:
+                self._plans.popitem(last=False)
+        return await self._follow(ctx, plan)
+
+    async def _plan(self, ctx: RequestContext, entry: CatalogueEntry, accept: str | None) -> Plan:
+        """Authorize and understand a read of a covered resource.
+
+        Raises:
+            ApiError: it is refused, as upstream would.
+        """
+        replica, info, resource, version = self._replica, ctx.info, entry.resource, self._replica.version
+        standing = replica.control.standing(ctx.user)
+        scope = self._scope(ctx, entry)
+        ctx.scope = scope
+        ctx.warnings = warnings = await replica.catalogue.warnings(entry)
+        check_route(info, resource, custom=entry.custom)
+        representation = self._negotiate(ctx, entry, accept)
+        options, get_options, foreign = None, None, False
+        if info.verb == "get":
+            get_options = parse_get(info.query, version)
+        else:
+            selectable = (await replica.views.open(resource.gvr)).meta.selectable if entry.custom else ()
+            options = parse(info, info.query, version, resource, custom=entry.custom, selectable=selectable)
+            check_watchable(info, resource)
+            if options.continue_token and not options.watch and not continue_token.is_ours(options.continue_token):
+                continue_token.check_foreign(options.continue_token, version)
+                foreign = True
+        return Plan(
+            ctx.user,
+            info,
+            entry,
+            standing,
+            replica.catalogue.generation,
+            scope,
+            representation,
+            options,
+            get_options,
+            warnings,
+            foreign,
+            None,
+        )
+
+    def _scope(self, ctx: RequestContext, entry: CatalogueEntry) -> Scope:
+        info, control = ctx.info, self._replica.control
+        assert info.gvr is not None
+        scope = control.scope(ctx.user, entry.resource, info.verb, info.namespace, info.name)
+        if scope is None:
+            reason = control.refusal(ctx.user, info).reason
+            raise status.forbidden(ctx.user.name, info.verb, info.gvr, "", info.namespace, info.name, reason)
+        return scope
+
+    def _negotiate(self, ctx: RequestContext, entry: CatalogueEntry, accept: str | None) -> Representation:
+        info = ctx.info
+        return negotiate(
+            accept,
+            verb=cast("Literal['get', 'list', 'watch']", info.verb),
+            custom=entry.custom,
+            query=info.query,
+            user_agent=ctx.request.headers.get("user-agent") or "",
+            version=self._replica.version,
+        )
+
+    # Follow
+
+    async def _follow(self, ctx: RequestContext, plan: Plan) -> HTTPResponse | None:
+        """Delegate, and answer."""
+        ctx.resource, ctx.scope, ctx.warnings, ctx.memo = plan.entry.resource, plan.scope, plan.warnings, plan.memo
+        ctx.options, ctx.get_options, ctx.representation = plan.options, plan.get_options, plan.representation
+        view = await self._view(plan)
+        state = _state(view)
+        options = plan.options or plan.get_options
+        assert options is not None
+        settings = self._replica.settings
+        decision = delegate(
+            state,
+            plan.scope,
+            plan.representation,
+            options,
+            foreign_token=plan.foreign_token,
+            max_staleness=settings.max_staleness,
+        )
+        if decision.target is Target.OTHER_FORM:
+            ctx.representation = self._other_form(ctx, plan, state)
+        elif decision.target is Target.UPSTREAM:
+            ctx.warnings = ()  # upstream sends its own
+            return await forward(ctx, decision.cause)
+        elif decision.error is not None:
+            raise decision.error
+        return await self._from_cache(ctx, plan)
+
+    async def _view(self, plan: Plan) -> ResourceView | None:
+        try:
+            return await self._replica.views.open(plan.entry.resource.gvr)
+        except Unusable:
+            return None
+
+    def _other_form(self, ctx: RequestContext, plan: Plan, state: CacheState) -> Representation:
+        """What else the client would take, where only the cache can answer.
+
+        Raises:
+            NotAcceptable: nothing that can be given.
+        """
+        representation, accept = plan.representation, ctx.request.headers.get("accept") or ""
+        for _ in range(3):  # at most: a Table in protobuf clauses, then a Table, then an object
+            left = accept_without(accept, representation)
+            if left is None:
+                break
+            accept = left
+            representation = self._negotiate(ctx, plan.entry, accept)
+            table = representation.form is negotiation.Form.TABLE
+            if representation.ours and (not table or state.faithful_tables):
+                return representation
+        raise status.not_acceptable(
+            "across namespaces of which you may read only some, this server gives this resource as "
+            "application/json and application/yaml only" + ("" if state.faithful_tables else ", and not as a Table")
+        )
+
+    async def _from_cache(self, ctx: RequestContext, plan: Plan) -> HTTPResponse | None:
+        try:
+            if plan.timeout_seconds is None:
+                return await self._handler(ctx)
+            async with asyncio.timeout(max(plan.timeout_seconds, 0.001)):
+                return await self._handler(ctx)
+        except TimeoutError:
+            raise status.request_timeout() from None
+        except (AskUpstream, Unusable) as error:
+            if ctx.begun:
+                raise
+            if not plan.scope.all:
+                if isinstance(error, AskUpstream):
+                    raise status.expired_list() from error
+                raise status.service_unavailable(f"the cache cannot answer now: {error}", 1) from error
+            ctx.warnings = ()
+            return await forward(ctx, "history" if isinstance(error, AskUpstream) else "unusable")
+
+    async def _handler(self, ctx: RequestContext) -> HTTPResponse | None:
+        if ctx.info.verb == "list":
+            return await list_objects(ctx)
+        if ctx.info.verb == "get":
+            return await get_object(ctx)
+        return await watch(ctx)
+
+    # Note
+
+    def _note(self, ctx: RequestContext, seconds: float) -> None:
+        replica, request, info = self._replica, ctx.request, ctx.info
+        code = ctx.status or ctx.begun or 0
+        verb = info.verb if info.verb in _VERBS else OTHER
+        label = ctx.resource_label
+        replica.metrics.answered(verb, label, ctx.source, code, seconds)
+        scope = ctx.scope
+        replica.access_log.add(
+            Line(
+                time.time(),
+                ctx.user.name,
+                request.method,
+                request.raw_url.decode("latin-1"),
+                code,
+                ctx.source,
+                seconds,
+                ctx.audit_id,
+                info.verb,
+                label,
+                f"{scope.kind.value}:{len(scope.members)}" if scope is not None else "",
+                request.ip or "",
+            )
+        )
+
+
+_VERBS = frozenset(
+    ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "proxy", "post", "put", "head")
+)
+
+
+def _state(view: ResourceView | None) -> CacheState:
+    if view is None:
+        return CacheState(synced=False, faithful_tables=False)
+    table = view.meta.table
+    return CacheState(view.usable, table is not None and table.served, view.stale_seconds)
+
+
+def _audit_id(request: Request) -> str:
+    given: str | None = request.headers.get("audit-id")
+    if given and len(given) <= 64 and given.isascii() and given.isprintable():
+        return given
+    text = os.urandom(16).hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _target(request: Request) -> str:
+    """Path and query as the client wrote them; of a request for a whole URL, what follows the host."""
+    target = request.raw_url.decode("ascii")
+    if target.startswith("/"):
+        return target
+    if "://" in target:
+        return "/" + target.partition("://")[2].partition("/")[2]
+    raise status.malformed_request()
+
+
+def _certificate_identity(request: Request) -> Identity | None:
+    """The identity of the connection's certificate, worked out once per connection."""
+    if request.conn_info is None:
+        return None
+    connection = request.conn_info.ctx
+    if not hasattr(connection, "identity"):
+        tls = cast("ssl.SSLObject | None", request.transport.get_extra_info("ssl_object"))
+        der = tls.getpeercert(binary_form=True) if tls is not None else None
+        connection.identity = authn.certificate_identity(*certificate_names(der)) if der else None
+    return cast("Identity | None", connection.identity)
