@@ -40,6 +40,8 @@ _METADATA_ORDER = (
 _OWNER_ORDER = ("apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion")
 _MANAGED_ORDER = ("manager", "operation", "apiVersion", "time", "fieldsType", "fieldsV1", "subresource")
 
+_MADE_UP_ANNOTATIONS = {"daemonsets.apps": "deprecated.daemonset.template.generation"}
+
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _entries = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 
@@ -69,17 +71,19 @@ class Shape:
     """What all objects of a resource have in common.
 
     `type_prefix` is `"kind":"Pod","apiVersion":"v1",` where list items lack it, else empty.
-    `custom`: a custom resource, its keys in alphabetical order.
+    `custom`: a custom resource, its keys in alphabetical order. `hidden_annotation`: one that upstream makes
+    up as it converts the object to its API version: forms that show no more than metadata lack it.
     """
 
     type_prefix: bytes
     custom: bool
+    hidden_annotation: str = ""
 
     @classmethod
     def of(cls, gvr: GVR, meta: Meta) -> Shape:
         """The shape that a resource's meta tells."""
         prefix = f'"kind":"{meta.kind}","apiVersion":"{gvr.api_version}",'.encode() if meta.typed else b""
-        return cls(prefix, meta.custom)
+        return cls(prefix, meta.custom, _MADE_UP_ANNOTATIONS.get(gvr.group_resource, ""))
 
     def whole(self, record: Record) -> bytes:
         """The object as a GET answers it, or as a watch event carries it: with kind and apiVersion."""
@@ -87,8 +91,10 @@ class Shape:
         return b"{" + self.type_prefix + body[1:] if self.type_prefix else body
 
     def metadata(self, record: Record) -> bytes:
-        """The object's metadata in the order of PartialObjectMetadata."""
+        """The object's metadata as PartialObjectMetadata and Tables have it."""
         raw = record.metadata()
+        if self.hidden_annotation:
+            return without_annotation(raw, self.hidden_annotation)
         return in_struct_order(raw) if self.custom else raw
 
     def partial(self, record: Record, version: str) -> bytes:
@@ -137,6 +143,27 @@ def in_struct_order(metadata: bytes) -> bytes:
             ordered = (_ordered({k: bytes(v) for k, v in entry.items()}, order) for entry in entries)
             members[key] = b"[" + b",".join(ordered) + b"]"
     return _ordered(members, _METADATA_ORDER)
+
+
+def without_annotation(metadata: bytes, key: str) -> bytes:
+    """Metadata without one annotation; `annotations` goes with the last.
+
+    >>> without_annotation(b'{"name":"a","annotations":{"x":"1"},"uid":"3f"}', "x")
+    b'{"name":"a","uid":"3f"}'
+    """
+    if key.encode() not in metadata:
+        return metadata
+    members = {name: bytes(value) for name, value in _members.decode(metadata).items()}
+    annotations = {name: bytes(value) for name, value in _members.decode(members.get("annotations", b"{}")).items()}
+    annotations.pop(key, None)
+    members["annotations"] = _object(annotations)
+    if not annotations:
+        del members["annotations"]
+    return _object(members)
+
+
+def _object(members: dict[str, bytes]) -> bytes:
+    return b"{" + b",".join(msgspec.json.encode(key) + b":" + value for key, value in members.items()) + b"}"
 
 
 def _ordered(members: dict[str, bytes], order: tuple[str, ...]) -> bytes:
