@@ -20,39 +20,23 @@ from larder.up_settings import UpSettings
 from sandbox.settings import SandboxSettings
 from server.settings import ServerSettings
 
-COMMANDS: dict[str, tuple[type[msgspec.Struct], str, str]] = {
-    "up": (
-        UpSettings,
-        "run everything on this machine",
-        (
-            "Runs Redis, an informer and the replicas on this machine, and stops them at Ctrl-C. With --kubeconfig in "
-            "front of that cluster; without one in front of a sandbox with some tenants in it. Prints kubeconfigs to use."
-        ),
-    ),
-    "informer": (
-        InformerSettings,
-        "stream a cluster's objects into Redis",
-        (
-            "Lists and watches the covered resources of one cluster, once each, and keeps them in Redis. Several informers "
-            "share the resources and take over from each other."
-        ),
-    ),
-    "server": (
-        ServerSettings,
-        "answer reads from Redis, forward everything else",
-        (
-            "One replica: answers lists, Tables, gets and watches from the store that the informers fill; whatever is not "
-            "covered goes to the API server as the user. Run as many as you like behind any load balancer."
-        ),
-    ),
-    "sandbox": (
-        SandboxSettings,
-        "a small API server in memory, to try larder with",
-        (
-            "An in-memory Kubernetes API with a believable company in it, for kubectl, tests and demonstrations. "
-            "Nothing in it is real and nothing is kept."
-        ),
-    ),
+COMMANDS: dict[str, tuple[type[msgspec.Struct], str]] = {
+    "up": (UpSettings, "run everything on this machine"),
+    "informer": (InformerSettings, "stream a cluster's objects into Redis"),
+    "server": (ServerSettings, "answer reads from Redis, forward everything else"),
+    "sandbox": (SandboxSettings, "a small API server in memory, to try larder with"),
+}
+"""Each command's settings, and what it does in one line."""
+
+DESCRIPTIONS = {
+    "up": """Runs Redis, an informer and the replicas on this machine, and stops them at Ctrl-C. With --kubeconfig in
+        front of that cluster; without one in front of a sandbox with some tenants in it. Prints kubeconfigs to use.""",
+    "informer": """Lists and watches the covered resources of one cluster, once each, and keeps them in Redis. Several
+        informers share the resources and take over from each other.""",
+    "server": """One replica: answers lists, Tables, gets and watches from the store that the informers fill; what is
+        not covered goes to the API server as the user. Run as many as you like behind any load balancer.""",
+    "sandbox": """An in-memory Kubernetes API with a believable company in it, for kubectl, tests and demonstrations.
+        Nothing in it is real and nothing is kept.""",
 }
 
 
@@ -87,8 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"larder {version('larder')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for name, (struct, summary, text) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=text, allow_abbrev=False)
+    for name, (struct, summary) in COMMANDS.items():
+        description = " ".join(DESCRIPTIONS[name].split())
+        command = commands.add_parser(name, help=summary, description=description, allow_abbrev=False)
         command.add_argument("--config", metavar="FILE", help=f"YAML file with settings (variable: {CONFIG})")
         add_options(command, struct)
     return parser
