@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -64,14 +65,14 @@ class Lifetime:
     bookmarks: bool
 
     def next_bookmark(self, now: float) -> float:
-        """When the next periodic bookmark is due, seen from the beginning or the last one; the deadline: never.
+        """When the next periodic bookmark is due, seen from the beginning or the last one; infinite: never.
 
         >>> minutes = Lifetime(300.0, bookmarks=True)
         >>> minutes.next_bookmark(0.0), minutes.next_bookmark(240.0), minutes.next_bookmark(298.0)
-        (60.0, 298.0, 300.0)
+        (60.0, 298.0, inf)
         """
         due = min(now + BOOKMARK_SECONDS, self.deadline - BOOKMARK_BEFORE_END_SECONDS)
-        return due if self.bookmarks and due > now else self.deadline
+        return due if self.bookmarks and due > now else math.inf
 
 
 class Watcher:
@@ -86,6 +87,7 @@ class Watcher:
         "_forget_namespaces",
         "_out",
         "_out_bytes",
+        "_rung",
         "_scope",
         "_start_rv",
         "_stopped",
@@ -113,6 +115,7 @@ class Watcher:
         self._first = True
         self._out: list[bytes] = []
         self._out_bytes = 0
+        self._rung = False
         self._woken = asyncio.Event()
         self._scope: Scope | _Unchanged | None = _UNCHANGED
         self._fault: Exception | None = None
@@ -127,6 +130,11 @@ class Watcher:
     def wake(self) -> None:
         """There is something to do."""
         self._woken.set()
+
+    def _ring(self) -> None:
+        """A bookmark is due. Not told by the clock, since a loop may call a little early."""
+        self._rung = True
+        self.wake()
 
     def stop(self) -> None:
         """End cleanly, soon."""
@@ -269,20 +277,21 @@ class Watcher:
 
     async def _stay(self) -> None:
         """Live, until something else is to be done. Meanwhile the hub writes the changes."""
-        loop = asyncio.get_running_loop()
-        due = self.lifetime.next_bookmark(loop.time())
-        alarm = loop.call_at(due, self.wake)
+        due = self.lifetime.next_bookmark(asyncio.get_running_loop().time())
+        alarm = self._alarm(due)
         try:
             while self.standing is Standing.SYNCED and isinstance(self._scope, _Unchanged):
                 self._look_up()
-                if loop.time() >= due:
+                if self._rung:
+                    self._rung = False
                     self._bookmark()
                     due = self.lifetime.next_bookmark(due)
-                    alarm = loop.call_at(due, self.wake)
+                    alarm = self._alarm(due)
                 self._woken.clear()
                 await self._woken.wait()
         finally:
-            alarm.cancel()
+            if alarm is not None:
+                alarm.cancel()
 
     async def _change_scope(self) -> None:
         """Tell what the user may not read any more, and what is new to them, as of one position."""
@@ -361,6 +370,9 @@ class Watcher:
         if self._stopped:
             self._bookmark()
             raise _Over
+
+    def _alarm(self, due: float) -> asyncio.TimerHandle | None:
+        return asyncio.get_running_loop().call_at(due, self._ring) if math.isfinite(due) else None
 
     def _bookmark(self) -> None:
         """Say how far the stream is, if it is further than where it began."""
