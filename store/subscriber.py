@@ -198,13 +198,16 @@ class Subscriber:
                 self._take(reply)
 
     async def _next_reply(self, connection: AbstractConnection) -> list[Any] | None:
-        """The next push; None if a probe was sent instead, or answered."""
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS if self._probed else QUIET_SECONDS):
-                reply = await connection.read_response(disable_decoding=True, timeout=float("inf"))
-        except TimeoutError:
+        """The next push; None if a probe was sent instead, or answered.
+
+        A read that times out has consumed nothing. `send_command` would connect anew, without a word, on a connection
+        that redis-py had closed: therefore it must not close it by itself.
+        """
+        seconds = ANSWER_SECONDS if self._probed else QUIET_SECONDS
+        reply = await connection.read_response(disable_decoding=True, timeout=seconds, disconnect_on_error=False)
+        if reply is None:
             if self._probed:
-                raise StoreUnavailable(f"no answer within {ANSWER_SECONDS:g} s") from None
+                raise StoreUnavailable(f"no answer within {seconds:g} s")
             self._probed = True
             await connection.send_command("PING")
             return None

@@ -11,4 +11,5 @@ local shard = shard_of(ARGV[1])
 if not shard and ARGV[1] == ARGV[2] then
   shard = '-'
 end
-return { meta[1] or '', meta[2] or '0', shard and redis.call('HGET', key('objects:' .. shard), ARGV[2]) }
+local record = shard and redis.call('HGET', key('objects:' .. shard), ARGV[2]) or false
+return { meta[1] or '', meta[2] or '0', record }
