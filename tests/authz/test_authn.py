@@ -44,16 +44,19 @@ class Upstream:
 
 @pytest.fixture
 def clocks() -> Clocks:
+    """Standing still at 1000 s."""
     return Clocks()
 
 
 @pytest.fixture
 def upstream() -> Upstream:
+    """Knows the token `good`."""
     return Upstream()
 
 
 @pytest.fixture
 def authenticator(upstream: Upstream, clocks: Clocks) -> Authenticator:
+    """Believes for 60 s, and for 300 s while upstream is away."""
     return Authenticator(upstream.review, cache_seconds=60, grace_seconds=300, monotonic=clocks, clock=clocks)
 
 
@@ -65,7 +68,9 @@ def jwt(expires: float) -> str:
 
 
 @pytest.mark.asyncio
-async def test_review_is_believed_for_its_time(authenticator: Authenticator, upstream: Upstream, clocks: Clocks):
+async def test_review_is_believed_for_its_time(
+    authenticator: Authenticator, upstream: Upstream, clocks: Clocks
+) -> None:
     """A token is reviewed once in its time, then again: a revoked one lives on no longer."""
     assert await authenticator.token("good") == await authenticator.token("good") == ALICE
     assert upstream.asked == 1
@@ -77,7 +82,7 @@ async def test_review_is_believed_for_its_time(authenticator: Authenticator, ups
 
 
 @pytest.mark.asyncio
-async def test_concurrent_reviews_of_one_token_are_one(authenticator: Authenticator, upstream: Upstream):
+async def test_concurrent_reviews_of_one_token_are_one(authenticator: Authenticator, upstream: Upstream) -> None:
     """Callers with the same token wait for one review, also if the first of them gives up."""
     upstream.gate = asyncio.Event()
     tasks = [asyncio.create_task(authenticator.token("good")) for _ in range(5)]
@@ -92,7 +97,7 @@ async def test_concurrent_reviews_of_one_token_are_one(authenticator: Authentica
 @pytest.mark.asyncio
 async def test_wrong_token_is_refused_unasked_for_a_moment(
     authenticator: Authenticator, upstream: Upstream, clocks: Clocks
-):
+) -> None:
     """A wrong token costs one review, and is asked about again soon: it may have become right."""
     for _ in range(3):
         with pytest.raises(Unauthorized):
@@ -106,7 +111,7 @@ async def test_wrong_token_is_refused_unasked_for_a_moment(
 @pytest.mark.asyncio
 async def test_expired_token_is_refused_before_its_time_in_the_cache(
     authenticator: Authenticator, upstream: Upstream, clocks: Clocks
-):
+) -> None:
     """A token's own expiry ends the belief in it, whatever the cache allows."""
     token = jwt(clocks.now + 5)
     upstream.users[token] = ALICE
@@ -121,7 +126,7 @@ async def test_expired_token_is_refused_before_its_time_in_the_cache(
 @pytest.mark.asyncio
 async def test_known_tokens_outlive_upstream_for_a_bounded_time(
     authenticator: Authenticator, upstream: Upstream, clocks: Clocks
-):
+) -> None:
     """While upstream is away a known token stays known for the grace period; an unknown one gets 503, never 401."""
     await authenticator.token("good")
     upstream.away = True
@@ -140,7 +145,9 @@ async def test_known_tokens_outlive_upstream_for_a_bounded_time(
 
 
 @pytest.mark.asyncio
-async def test_caches_are_bounded(authenticator: Authenticator, upstream: Upstream, monkeypatch: pytest.MonkeyPatch):
+async def test_caches_are_bounded(
+    authenticator: Authenticator, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither known nor wrong tokens pile up, and wrong ones cannot push out known ones."""
     monkeypatch.setattr(authn, "TOKENS_LIMIT", 3)
     await authenticator.token("good")
@@ -151,13 +158,13 @@ async def test_caches_are_bounded(authenticator: Authenticator, upstream: Upstre
     assert authenticator.cached(authn.token_digest("good")) == ALICE
 
 
-def test_no_token_is_kept(authenticator: Authenticator):
+def test_no_token_is_kept(authenticator: Authenticator) -> None:
     """What the authenticator holds of a token is its hash."""
     asyncio.run(authenticator.token("good"))
     assert "good" not in repr(vars(authenticator))
 
 
-def test_review_that_is_no_answer():
+def test_review_that_is_no_answer() -> None:
     """An error, or nonsense, is no word on the token: it fails, and neither lets in nor refuses."""
     for code, body in ((403, b"{}"), (500, b""), (201, b"[]"), (201, b'{"status":1}')):
         with pytest.raises(ReviewFailed):
@@ -166,7 +173,7 @@ def test_review_that_is_no_answer():
     assert authn.reviewed_user(201, b'{"status":{"authenticated":true,"user":{}}}') is None
 
 
-def test_review_names_the_user():
+def test_review_names_the_user() -> None:
     """Name, uid, groups and extra of a reviewed user are upstream's, implicit groups included."""
     body = {
         "status": {"authenticated": True, "user": {"username": "a", "uid": "7", "groups": ["g"], "extra": {"k": ["v"]}}}
@@ -175,7 +182,7 @@ def test_review_names_the_user():
     assert user == User("a", ("g", "system:authenticated"), "7", (("k", ("v",)),))
 
 
-def test_bearer_tokens_of_websockets():
+def test_bearer_tokens_of_websockets() -> None:
     """A browser's token comes as a subprotocol; one that comes malformed is refused, not ignored."""
     encoded = base64.urlsafe_b64encode(b"to?ken>").decode().rstrip("=")
     bearer = f"base64url.bearer.authorization.k8s.io.{encoded}"
@@ -185,7 +192,7 @@ def test_bearer_tokens_of_websockets():
         authn.bearer_token(None, [bearer])
 
 
-def test_certificate_names_a_user():
+def test_certificate_names_a_user() -> None:
     """CN is the user, O are the groups; a certificate without CN is nobody."""
     identity = authn.certificate_identity("alice", ("devs",))
     assert identity.user == User("alice", ("devs", "system:authenticated"))
