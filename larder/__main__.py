@@ -93,7 +93,7 @@ def _run(command: str, settings: msgspec.Struct) -> int:
 
                 serve(settings)
             case SandboxSettings():
-                from sandbox.app import serve as serve_sandbox
+                from sandbox.server import serve as serve_sandbox
 
                 serve_sandbox(settings)
             case UpSettings():

@@ -243,9 +243,9 @@ class Cluster:
                 for item in list(collection.snapshot(self.storage.rv, name)):
                     self._remove(collection.served, item)
         served = self.served(NAMESPACES)
-        item = self.storage.collection(served).get("", name)
-        if item is not None:
-            self._remove(served, item)
+        namespace = self.storage.collection(served).get("", name)
+        if namespace is not None:
+            self._remove(served, namespace)
 
     def _collect_dependents(self, owner_uid: str) -> None:
         """What the garbage collector does: objects whose owner is gone go too."""
