@@ -46,7 +46,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     `typed`: items of upstream's lists carry no kind and apiVersion. `custom`: it is defined by a CRD.
     `upstream` is the uid of the cluster (of its namespace kube-system) and `version` its gitVersion.
     `digest` is of what the records were made by (CRD, printers). `selectable` are its selectable fields besides
-    metadata.name and metadata.namespace.
+    metadata.name and metadata.namespace. `unsettled`: objects are stored whose deletion is still to be told; whoever
+    takes over has to list.
     """
 
     kind: str
@@ -60,6 +61,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     digest: str = ""
     selectable: tuple[str, ...] = ()
+    unsettled: bool = False
 
 
 class Meta(Description, frozen=True, kw_only=True):

@@ -30,7 +30,9 @@ def translate(error: BaseException) -> StoreError:
     match error:
         case exceptions.OutOfMemoryError():
             return StoreFull(text)
-        case exceptions.AuthenticationError() | exceptions.AuthorizationError() | exceptions.NoPermissionError():
+        case exceptions.NoPermissionError():
+            return StoreUnsuitable(text)
+        case exceptions.ConnectionError() if _is_refused_login(error):
             return StoreUnsuitable(text)
         case exceptions.ConnectionError() | exceptions.TimeoutError() | exceptions.ReadOnlyError():
             return StoreUnavailable(text)
@@ -38,3 +40,12 @@ def translate(error: BaseException) -> StoreError:
             return StoreUnavailable(text)
         case _:
             return StoreError(text)
+
+
+def _is_refused_login(error: BaseException | None) -> bool:
+    """Whether a connection failed by user or password: redis-py tells it as a plain ConnectionError with a cause."""
+    while error is not None:
+        if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
