@@ -61,26 +61,47 @@ def _printer(gvr: GVR, kind: str, learned: Columns) -> Printer | None:
     return printer_for(gvr, kind, learned, VERSION)
 
 
+def _selectable(gvr: GVR) -> tuple[str, ...]:
+    return tuple(field["jsonPath"] for field in definitions().get(gvr, {}).get("selectableFields", ()))
+
+
 @cache
-def load(gvr: GVR) -> tuple[Meta, list[Record]]:
-    """The meta and the records of a recorded list."""
-    entry = resources()[gvr]
-    listed = msgspec.json.decode(entry["body"], type=_List)
-    text = msgspec.json.encode(columns().get(gvr.path(), []))
-    printer = _printer(gvr, entry["kind"], Columns.decode(text))
-    custom = gvr in definitions()
-    selectable = tuple(field["jsonPath"] for field in definitions().get(gvr, {}).get("selectableFields", ()))
-    extractor = Extractor(
+def extractor(gvr: GVR) -> Extractor:
+    """Makes records of the resource's objects."""
+    kind = resources()[gvr]["kind"]
+    printer = _printer(gvr, kind, Columns.decode(_columns(gvr)))
+    return Extractor(
         gvr,
-        entry["kind"],
-        typed=not custom,
-        fields=lambda obj: fields.extract(gvr, obj, VERSION, selectable),
+        kind,
+        typed=gvr not in definitions(),
+        fields=lambda obj: fields.extract(gvr, obj, VERSION, _selectable(gvr)),
         row=printer.row if printer is not None else None,
         failed=_failed,
     )
+
+
+def _columns(gvr: GVR) -> bytes:
+    return msgspec.json.encode(columns().get(gvr.path(), []))
+
+
+@cache
+def load(gvr: GVR, body: str = "") -> tuple[Meta, list[Record]]:
+    """The meta and the records of a recorded list; `body`: of another list of the resource."""
+    entry = resources()[gvr]
+    listed = msgspec.json.decode(body or entry["body"], type=_List)
+    text = _columns(gvr)
+    printer = _printer(gvr, entry["kind"], Columns.decode(text))
+    custom = gvr in definitions()
+    selectable = _selectable(gvr)
     table = None
     if printer is not None:
-        table = TableInfo(columns=text, served=True, null_rows=printer.null_rows, sort_rows=printer.sort_rows)
+        table = TableInfo(
+            columns=text,
+            served=True,
+            null_rows=printer.null_rows,
+            sort_rows=printer.sort_rows,
+            zero_row=printer.zero_row(),
+        )
     meta = Meta(
         gvr=gvr,
         kind=entry["kind"],
@@ -95,7 +116,7 @@ def load(gvr: GVR) -> tuple[Meta, list[Record]]:
         position=int(listed.metadata.get("resourceVersion") or 0),
         incarnation="recorded",
     )
-    return meta, [extractor.record(bytes(item)) for item in listed.items or []]
+    return meta, [extractor(gvr).record(bytes(item)) for item in listed.items or []]
 
 
 def _failed(name: str, error: Exception) -> None:
@@ -129,9 +150,9 @@ class Still:
         return self.view.get(namespace, name), self.view.position
 
 
-def recorded_view(gvr: GVR, now: float) -> ResourceView:
+def recorded_view(gvr: GVR, now: float, body: str = "") -> ResourceView:
     """A view of a recorded list, with the clock at `now`."""
-    meta, records = load(gvr)
+    meta, records = load(gvr, body)
     view = ResourceView(gvr, meta, clock=lambda: now)
     by_namespace: dict[str, list[Record]] = {}
     for record in sorted(records, key=lambda record: record.name):

@@ -21,7 +21,7 @@ from kube.query import Query
 from kube.resources import Resource
 from kube.status import ApiError
 from server import list_options
-from server.errors import response_for
+from server.errors import form_for, response_for
 from server.handlers.watch import watch
 from server.identity import Credential, CredentialKind, User
 from server.metrics import Metrics
@@ -116,17 +116,22 @@ class Served:
         try:
             return await watch(self._context(request))
         except ApiError as error:
-            return response_for(error)
+            return response_for(error, form=form_for(request, LATEST))
         finally:
             self.handlers -= 1
 
     def _context(self, request: Request) -> RequestContext:
-        query = Query.parse(request.query_string, LATEST)
-        info = parse_path("GET", request.raw_url.decode().partition("?")[0], query, LATEST)
+        """The context of a request for the world's resource."""
         meta = self.world.meta
         resource = Resource(meta.gvr, meta.kind, meta.namespaced, PODS_RESOURCE_VERBS)
-        accept = request.headers.get("accept")
-        return RequestContext(
+        return self._context_of(request, resource, custom=False)
+
+    def _context_of(self, request: Request, resource: Resource, *, custom: bool) -> RequestContext:
+        """The request, parsed and negotiated as by the pipeline."""
+        path, _, raw_query = request.raw_url.decode().partition("?")
+        query = Query.parse(raw_query, LATEST)
+        info = parse_path("GET", path, query, LATEST)
+        ctx = RequestContext(
             replica=self.replica,
             request=request,
             user=self.user,
@@ -135,10 +140,16 @@ class Served:
             audit_id="audit",
             resource=resource,
             scope=self.control.now,
-            representation=negotiate(accept, verb="watch", custom=False, query=query, version=LATEST),
-            options=list_options.parse(info, query, LATEST, resource),
             warnings=("old",),
         )
+        list_options.check_route(info, resource, custom=custom)
+        accept = request.headers.get("accept")
+        ctx.representation = negotiate(accept, verb="watch", custom=custom, query=query, version=LATEST)
+        ctx.options = list_options.parse(
+            info, query, LATEST, resource, custom=custom, selectable=self.world.meta.selectable
+        )
+        list_options.check_watchable(info, resource)
+        return ctx
 
 
 class Connection:
