@@ -69,6 +69,8 @@ class Feed:
         self._held_back: deque[FeedMessage] = deque()
         self._refreshed: list[Record] = []
         self._hydrations: dict[frozenset[str], tuple[Hydration, asyncio.Task[None]]] = {}
+        self._scattered = False
+        """Namespaces have moved while messages were lost."""
         self._catching_up: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._asking: asyncio.Future[int] | None = None
@@ -258,6 +260,7 @@ class Feed:
                     await pause()
             if not page.more:
                 view.advance(page.position)
+                self._scattered = False
                 if not await self._unfollowed():
                     return
 
@@ -270,16 +273,18 @@ class Feed:
     async def _log_page(self) -> LogPage:
         """The next page of the log, with the places known as they are there.
 
-        A namespace that has moved has its events in another shard, which the page must have.
+        A namespace that has moved meanwhile, perhaps more than once, can have events in any shard: then the page
+        is of all.
         """
         view = self.view
         while True:
             places = await self._reader.places(view.gvr)
             if places.incarnation == view.incarnation:
+                self._scattered = self._scattered or places.moves != self.moves
                 self._learn(places.places, places.moves)
             await self._follow(view.shards)
             shards = None
-            if not view.holds_all:
+            if not view.holds_all and not self._scattered:
                 # Without any shard nothing happens that matters: one that may not exist gives the position.
                 shards = {*view.shards, *(shard for hydrating in self._hydrations for shard in hydrating)} or {"-"}
             page = await self._reader.log(view.gvr, shards, view.position)
@@ -306,9 +311,14 @@ class Feed:
         for hydration, _ in self._hydrations.values():
             if entry.shard in hydration.shards:
                 hydration.take(entry)
-        if entry.rv > self.view.position:
-            self.view.heard_of(entry.shard)
-            self.view.apply(entry, entry.shard)
+        view = self.view
+        if entry.rv > view.position:
+            shard = entry.shard
+            view.heard_of(shard)
+            if self._scattered and view.meta.namespaced:
+                # Where the namespace is now says whether the view has it.
+                _, shard = view.places.get(entry.record.namespace, (0, shard))
+            view.apply(entry, shard)
 
     async def _unfollowed(self) -> bool:
         """Whether the log had shards whose messages do not come yet: then they are asked for, and it is read on."""
@@ -333,6 +343,7 @@ class Feed:
             StoreError
         """
         view = self.view
+        self._scattered = False
         self._lost_shards |= view.shards.keys()
         self._lost_everything |= view.holds_all
         while True:

@@ -1,0 +1,444 @@
+"""What views over a real Redis answer, while the resource changes, moves, begins anew, and messages get lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from contextlib import AsyncExitStack
+
+import pytest
+
+from kube import status
+from kube.selectors import LabelSelector
+from server.pause import Pause
+from server.scope import ALL, NOTHING, Scope
+from server.view import AskUpstream, Unusable
+from store.connection import Store
+from tests.server.views.cluster import METADATA, TABLE, VERSION, Cluster, Replica, record_of, until
+
+PATH = "/api/v1/pods"
+NAMESPACES = ["a", "a-b", "b", "c", "d"]
+TENANTS = ["-", "oil", "gas"]
+
+
+async def kill_subscribers(store: Store) -> None:
+    """Break every subscription, as a failover would."""
+    await store.ask("CLIENT", "KILL", "TYPE", "pubsub")
+
+
+async def churn(cluster: Cluster, rng: random.Random, steps: int, shards: dict[str, str]) -> None:
+    """So many random writes, with moves and bookmarks among them."""
+    for _ in range(steps):
+        namespace = rng.choice(NAMESPACES)
+        name = f"pod-{rng.randrange(40)}"
+        dice = rng.random()
+        if dice < 0.25 and (namespace, name) in cluster.objects:
+            await cluster.delete(namespace, name)
+        elif dice < 0.30:
+            await cluster.advance(cluster.position + rng.randrange(1, 4))
+        elif dice < 0.36:
+            shards[namespace] = rng.choice(TENANTS)
+            await cluster.writer.move(namespace, shards[namespace])
+        else:
+            await cluster.put(namespace, name, shards[namespace], data="x" * rng.randrange(50), app=rng.choice("xyz"))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("seed", range(4))
+async def test_lists_are_the_naive_join_at_their_rv(pods: Cluster, seed: int) -> None:
+    """Under random writes, moves and broken connections, every list equals the naive join at its own RV."""
+    rng = random.Random(seed)
+    shards = {namespace: rng.choice(TENANTS) for namespace in NAMESPACES}
+    await churn(pods, rng, 100, shards)
+    scopes = [ALL, Scope.of_namespaces(["a", "b"]), Scope.of_namespaces(["a-b", "c", "d"])]
+    async with Replica(pods.store) as replica:
+        writing = asyncio.create_task(churn(pods, rng, 500, shards))
+        compared = 0
+        while not writing.done():
+            scope = rng.choice(scopes)
+            namespace = rng.choice(["", *NAMESPACES])
+            if namespace and not scope.covers(namespace, ""):
+                continue
+            path = f"/api/v1/namespaces/{namespace}/pods" if namespace else PATH
+            before = pods.position
+            found = await replica.list(path, scope=ALL if namespace else scope)
+            assert found.rv >= before
+            # The model learns of a write only when the store has answered.
+            await until(lambda rv=found.rv: rv in pods.states)
+            assert found.items == pods.expected(found.rv, ALL if namespace else scope, namespace)
+            compared += 1
+            if rng.random() < 0.03:
+                await kill_subscribers(pods.store)
+        await writing
+        final = await replica.list(PATH)
+        assert final.items == pods.expected(pods.position)
+        assert compared > 10
+
+
+@pytest.mark.asyncio
+async def test_pages_of_two_replicas_are_one_snapshot(pods: Cluster) -> None:
+    """Pages asked in turn of two replicas, between writes, join to the list at the first page's RV."""
+    rng = random.Random(7)
+    shards = dict.fromkeys(NAMESPACES, "-")
+    await churn(pods, rng, 300, shards)
+    async with AsyncExitStack() as stack:
+        replicas = [await stack.enter_async_context(Replica(pods.store)) for _ in range(2)]
+        for scope in (ALL, Scope.of_namespaces(["a", "a-b", "d"])):
+            first = page = await replicas[0].list(PATH, scope=scope, limit=7)
+            items, pages = list(page.items), 1
+            while page.token:
+                assert page.remaining == len(pods.expected(first.rv, scope)) - len(items)
+                await churn(pods, rng, 20, shards)
+                await pods.put("a", f"new-{pods.position}")
+                query = {"limit": 7, "continue": page.token}
+                page = await replicas[pages % 2].list(PATH, scope=scope, **query)
+                assert page.rv == first.rv
+                items += page.items
+                pages += 1
+            assert pages > 5
+            assert items == pods.expected(first.rv, scope)
+            assert page.remaining is None
+
+
+@pytest.mark.asyncio
+async def test_exact_states_are_read_from_the_log(pods: Cluster) -> None:
+    """A replica that came later answers exact RVs of the time before it; from before the log it asks upstream."""
+    rng = random.Random(3)
+    await churn(pods, rng, 200, dict.fromkeys(NAMESPACES, "-"))
+    async with Replica(pods.store) as replica:
+        for rv in sorted(rng.sample([rv for rv in pods.states if rv > 100], 20)):
+            found = await replica.list(PATH, resourceVersion=rv, resourceVersionMatch="Exact")
+            assert (found.rv, found.items) == (rv, pods.expected(rv))
+            legacy = await replica.list(f"{'/api/v1/namespaces/a/pods'}", resourceVersion=rv, limit=500)
+            assert (legacy.rv, legacy.items) == (rv, pods.expected(rv, namespace="a"))
+        with pytest.raises(AskUpstream):
+            await replica.list(PATH, resourceVersion=99, resourceVersionMatch="Exact")
+        with pytest.raises(status.Expired):
+            await replica.list(PATH, scope=Scope.of_namespaces(["a"]), resourceVersion=99, resourceVersionMatch="Exact")
+
+
+@pytest.mark.asyncio
+async def test_a_page_whose_snapshot_is_gone_offers_to_go_on(pods: Cluster) -> None:
+    """Once the log is trimmed, a page gets 410 with a token that continues at the latest state."""
+    for number in range(20):
+        await pods.put("a", f"pod-{number:02}")
+    async with Replica(pods.store) as first, Replica(pods.store) as second:
+        page = await first.list(PATH, limit=5)
+        await pods.put("a", "pod-00b")
+        await pods.put("a", "pod-19", data="changed")
+        await pods.writer.trim(0)
+        with pytest.raises(status.Expired) as expired:
+            await second.list(PATH, limit=5, **{"continue": page.token})
+        token = expired.value.metadata_continue
+        rest = await second.list(PATH, **{"continue": token})
+        assert page.items + rest.items == [item for item in pods.expected(pods.position) if b'"pod-00b"' not in item]
+        assert rest.rv == pods.position
+
+
+@pytest.mark.asyncio
+async def test_a_page_of_another_scope_or_list_is_refused(pods: Cluster) -> None:
+    """A token is good for its own scope, resource, namespace and selectors only, and cannot be forged."""
+    for number in range(5):
+        await pods.put("a", f"pod-{number}")
+    async with Replica(pods.store) as replica:
+        token = (await replica.list(PATH, limit=2)).token
+        with pytest.raises(status.Expired):
+            await replica.list(PATH, scope=Scope.of_namespaces(["a"]), **{"continue": token})
+        with pytest.raises(status.BadRequest):
+            await replica.list("/api/v1/namespaces/a/pods", **{"continue": token})
+        with pytest.raises(status.BadRequest):
+            await replica.list(PATH, labelSelector="app=x", **{"continue": token})
+        with pytest.raises(status.BadRequest):
+            await replica.list(PATH, **{"continue": token, "resourceVersion": "5"})
+        with pytest.raises(status.Expired):
+            await replica.list(PATH, **{"continue": token[:-4] + "AAAA"})
+
+
+@pytest.mark.asyncio
+async def test_other_incarnations_end_pages_and_reset_observers(pods: Cluster) -> None:
+    """After a load the view has the new objects, old pages get 410, and observers hear of the reset."""
+    for number in range(5):
+        await pods.put("a", f"pod-{number}")
+    async with Replica(pods.store) as replica:
+        token = (await replica.list(PATH, limit=2)).token
+        view = await replica.views.open(pods.gvr)
+        resets: list[int] = []
+        view.observe(lambda _: None, lambda: resets.append(view.count))
+        objects = [(record_of("b", f"pod-{number}", 40 + number, {}), "oil") for number in range(3)]
+        await pods.load(50, objects)
+        await until(lambda: resets)
+        assert resets == [3]
+        found = await replica.list(PATH)
+        assert (found.rv, found.items) == (50, pods.expected(50))
+        with pytest.raises(status.Expired):
+            await replica.list(PATH, **{"continue": token})
+
+
+@pytest.mark.asyncio
+async def test_a_gap_longer_than_the_log_starts_the_view_over(pods: Cluster) -> None:
+    """What was missed and is no longer in the log is read from the objects, and observers are told."""
+    for number in range(5):
+        await pods.put("a", f"pod-{number}")
+    async with Replica(pods.store) as replica:
+        await replica.list(PATH)
+        view = await replica.views.open(pods.gvr)
+        changes: list[int] = []
+        resets: list[int] = []
+        view.observe(lambda change: changes.append(change.rv), lambda: resets.append(view.position))
+        feed = view.source
+        feed._arrived = _Lossy()  # type: ignore[union-attr]
+        await pods.delete("a", "pod-0")
+        await pods.writer.trim(0)
+        await pods.put("a", "pod-9")
+        found = await replica.list(PATH)
+        assert found.items == pods.expected(pods.position)
+        # Whichever came first: the log without its entry, or the entry that had no message.
+        await until(lambda: resets or len(changes) == 2)
+
+
+class _Lossy(dict):  # type: ignore[type-arg]
+    """Forgets the first entry that it is given."""
+
+    def __setitem__(self, key: object, value: object) -> None:
+        if not hasattr(self, "lost"):
+            self.lost = True
+            return
+        super().__setitem__(key, value)
+
+
+@pytest.mark.asyncio
+async def test_changes_reach_observers_in_order_and_once(pods: Cluster) -> None:
+    """Through writes, moves and broken connections an observer gets each change once, in order, with the old state."""
+    rng = random.Random(11)
+    shards = dict.fromkeys(NAMESPACES, "oil")
+    await churn(pods, rng, 50, shards)
+    async with Replica(pods.store) as replica:
+        await replica.list(PATH)
+        view = await replica.views.open(pods.gvr)
+        seen: list[int] = []
+        state = {(record.namespace, record.name): record.rv for record in view.records()}
+
+        def changed(change: object) -> None:
+            old, new = change.old, change.new  # type: ignore[attr-defined]
+            assert state.get(change.key) == (old.rv if old is not None else None)  # type: ignore[attr-defined]
+            seen.append(change.rv)  # type: ignore[attr-defined]
+            if new is None:
+                del state[change.key]  # type: ignore[attr-defined]
+            else:
+                state[change.key] = new.rv  # type: ignore[attr-defined]
+
+        begin = view.position
+        view.observe(changed, lambda: pytest.fail("nothing was lost for good"))
+        for _ in range(10):
+            await churn(pods, rng, 30, shards)
+            await kill_subscribers(pods.store)
+        await view.fresh()
+        rvs = sorted(pods.states)
+        before = dict(zip(rvs[1:], rvs[:-1], strict=True))
+        assert seen == [rv for rv in rvs if rv > begin and pods.states[rv] != pods.states[before[rv]]]
+        assert state == {key: record.rv for key, record in pods.objects.items()}
+
+
+@pytest.mark.asyncio
+async def test_namespaces_that_come_up_and_move(pods: Cluster) -> None:
+    """A namespace without objects is empty, not unknown: its first object shows, whatever shard it lands in."""
+    await pods.put("a", "pod-0", "oil")
+    async with Replica(pods.store) as replica:
+        assert (await replica.list("/api/v1/namespaces/new/pods")).items == []
+        await pods.put("new", "pod-1", "gas")
+        assert len((await replica.list("/api/v1/namespaces/new/pods")).items) == 1
+        await pods.writer.move("new", "coal")
+        await pods.put("new", "pod-2", "gas")
+        found = await replica.list("/api/v1/namespaces/new/pods")
+        assert found.items == pods.expected(pods.position, namespace="new")
+        assert (await replica.list(PATH, scope=NOTHING)).items == []
+        await pods.put("newer", "pod-3", "wind")
+        assert (await replica.list(PATH)).items == pods.expected(pods.position)
+        await pods.put("newest", "pod-4", "water")
+        assert (await replica.list(PATH)).items == pods.expected(pods.position)
+
+
+@pytest.mark.asyncio
+async def test_cluster_scoped_objects_change_their_shard(nodes: Cluster) -> None:
+    """Objects of a cluster-scoped resource are in tenants' shards, and move between them as they change."""
+    rng = random.Random(5)
+    for number in range(50):
+        await nodes.put("", f"node-{number}", rng.choice(TENANTS))
+    async with Replica(nodes.store) as replica:
+        for _ in range(60):
+            name = f"node-{rng.randrange(60)}"
+            if rng.random() < 0.3 and ("", name) in nodes.objects:
+                await nodes.delete("", name)
+            else:
+                await nodes.put("", name, rng.choice([*TENANTS, f"t{rng.randrange(9)}"]), data=str(rng.random()))
+            if rng.random() < 0.1:
+                await kill_subscribers(nodes.store)
+            scope = Scope.of_names([f"node-{rng.randrange(60)}" for _ in range(20)]) if rng.random() < 0.5 else ALL
+            found = await replica.list("/api/v1/nodes", scope=scope)
+            assert found.items == nodes.expected(nodes.position, scope)
+
+
+@pytest.mark.asyncio
+async def test_selectors_agree_with_a_naive_model(pods: Cluster) -> None:
+    """Label and field selectors, with limits, select what a naive filter does."""
+    rng = random.Random(2)
+    await churn(pods, rng, 400, dict.fromkeys(NAMESPACES, "-"))
+    selectors = ["app=x", "app in (x,y)", "app notin (x)", "app", "!app", "app!=z,app", "none=1", "!none"]
+    async with Replica(pods.store) as replica:
+        for selector in selectors:
+            found = await replica.list(PATH, labelSelector=selector)
+            matches = LabelSelector.parse(selector, VERSION).matches
+            chosen = {record.body() for record in pods.objects.values() if matches(record.labels)}
+            assert found.items == [item for item in pods.expected(pods.position) if item in chosen]
+            items, token = [], ""
+            while True:
+                query = {"continue": token} if token else {}
+                page = await replica.list(PATH, labelSelector=selector, limit=9, **query)
+                assert page.remaining is None
+                assert len(page.items) <= 9
+                items += page.items
+                token = page.token
+                if not token:
+                    break
+            assert items == found.items
+        one = await replica.list(PATH, fieldSelector="metadata.namespace=a,metadata.name!=pod-1")
+        expected = [i for i in pods.expected(pods.position, namespace="a") if b'"name":"pod-1"' not in i]
+        assert one.items == expected
+        single = await replica.list("/api/v1/namespaces/a/pods", fieldSelector="metadata.name=pod-3", limit=1)
+        assert single.token == ""
+
+
+@pytest.mark.asyncio
+async def test_gzip_inflates_to_the_identity(pods: Cluster) -> None:
+    """A compressed answer is put together from blocks and inflates to the very identity answer, change after change."""
+    rng = random.Random(4)
+    for number in range(300):
+        await pods.put(rng.choice(NAMESPACES), f"pod-{number:03}", data=str(rng.random()) * 60)
+    async with Replica(pods.store) as replica:
+        for round_ in range(6):
+            for accept in ("application/json", TABLE, METADATA):
+                asked = {"accept": accept, "includeObject": "Object"}
+                plain = await replica.body(PATH, **asked)
+                assert len(plain) > 131072 or accept == METADATA
+                assert await replica.body(PATH, gzip=True, **asked) == plain
+                scoped = {**asked, "scope": Scope.of_namespaces(["a", "c"])}
+                assert await replica.body(PATH, gzip=True, **scoped) == await replica.body(PATH, **scoped)
+            for _ in range(3):
+                await pods.put(rng.choice(NAMESPACES), f"pod-{rng.randrange(320):03}", data="changed" * 100)
+            replica.now += [0.5, 1, 60, 3600, -7200, 0][round_]
+
+
+@pytest.mark.asyncio
+async def test_rows_grow_older_with_the_clock(pods: Cluster) -> None:
+    """Ages in Tables are those of the replica's clock, in answers that are kept as in new ones."""
+    for number in range(70):
+        await pods.put("a", f"pod-{number}")
+    async with Replica(pods.store) as replica:
+        for now, age in ((1060.0, "60s"), (1060.9, "60s"), (1061.0, "61s"), (1300.0, "5m"), (1010.0, "10s")):
+            replica.now = now
+            table = json.loads(await replica.body(PATH, accept=TABLE, includeObject="None"))
+            assert {row["cells"][1] for row in table["rows"]} == {age}
+
+
+@pytest.mark.asyncio
+async def test_refreshed_bytes_replace_the_old_ones(pods: Cluster) -> None:
+    """A refresh changes what is answered without an event, also when it comes during a resync."""
+    for number in range(40):
+        await pods.put("a", f"pod-{number}", data="old")
+    async with Replica(pods.store) as replica:
+        before = await replica.list(PATH)
+        await pods.refresh("a", "pod-3", "new")
+        view = await replica.views.open(pods.gvr)
+        await until(lambda: view.get("a", "pod-3") == pods.objects["a", "pod-3"])
+        found = await replica.list(PATH)
+        assert found.items == pods.expected(pods.position)
+        assert found.rv == before.rv
+
+
+@pytest.mark.asyncio
+async def test_evicted_bodies_are_read_back(pods: Cluster) -> None:
+    """With a tiny budget bodies are let go, and answers are the same; then whole shards, and they are read anew."""
+    rng = random.Random(8)
+    await churn(pods, rng, 300, dict.fromkeys(NAMESPACES, "oil"))
+    async with Replica(pods.store, budget_bytes=4096) as replica:
+        before = await replica.list(PATH)
+        view = await replica.views.open(pods.gvr)
+        for shard in list(view.shards):
+            await view.evict(shard, Pause())
+        assert view.packed_bytes == 0
+        replica.views.answers._kept.clear()
+        for space in view.spaces.values():
+            for block in space.blocks:
+                block.renderings.clear()
+        assert (await replica.list(PATH)).items == before.items
+        record = next(iter(pods.objects))
+        body = await replica.body(f"/api/v1/namespaces/{record[0]}/pods/{record[1]}")
+        assert json.loads(body)["metadata"]["name"] == record[1]
+        await replica.views.sweep()
+        assert not view.shards
+        assert (await replica.list(PATH)).items == before.items
+
+
+@pytest.mark.asyncio
+async def test_gets_are_as_new_as_asked(pods: Cluster) -> None:
+    """A get finds the newest state in a cold shard as in a hot one, waits for an RV, and knows what is not there."""
+    await pods.put("a", "pod-0", "oil", data="one")
+    path = "/api/v1/namespaces/a/pods/pod-0"
+    async with Replica(pods.store) as replica:
+        assert json.loads(await replica.body(path))["spec"]["data"] == "one"
+        view = await replica.views.open(pods.gvr)
+        assert not view.shards
+        await replica.list("/api/v1/namespaces/a/pods")
+        assert view.shards
+        for number in range(20):
+            await pods.put("a", "pod-0", "oil", data=f"n{number}")
+            body = json.loads(await replica.body(path))
+            assert body["spec"]["data"] == f"n{number}"
+            assert (body["kind"], body["apiVersion"]) == ("Pod", "v1")
+        waiting = asyncio.create_task(replica.body(path, resourceVersion=pods.position + 1))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        await pods.put("a", "pod-0", "oil", data="last")
+        assert json.loads(await waiting)["spec"]["data"] == "last"
+        with pytest.raises(status.NotFound):
+            await replica.body("/api/v1/namespaces/a/pods/none")
+        with pytest.raises(status.NotFound):
+            await replica.body(path, scope=Scope.of_namespaces(["b"]))
+
+
+@pytest.mark.asyncio
+async def test_a_resource_that_is_not_loaded_is_unusable(pods: Cluster) -> None:
+    """While a resource is being loaded its reads are to be forwarded; afterwards they are answered."""
+    await pods.put("a", "pod-0")
+    async with Replica(pods.store) as replica:
+        await replica.list(PATH)
+        await pods.writer.load_begin()
+        view = await replica.views.open(pods.gvr)
+        await until(lambda: not view.usable)
+        with pytest.raises(Unusable):
+            await replica.list(PATH)
+        await pods.writer.load_commit(500)
+        pods.states[500] = {}
+        await until(lambda: view.usable)
+        assert (await replica.list(PATH)).rv == 500
+
+
+@pytest.mark.asyncio
+async def test_one_reading_of_the_position_serves_all_that_wait(pods: Cluster) -> None:
+    """Plain reads that come together read the store's position once or twice, not each for itself."""
+    await pods.put("a", "pod-0")
+    async with Replica(pods.store) as replica:
+        await replica.list(PATH)
+        feed = (await replica.views.open(pods.gvr)).source
+        asked = 0
+        real = feed._reader.position  # type: ignore[union-attr]
+
+        async def counted(gvr: object) -> int:
+            nonlocal asked
+            asked += 1
+            return int(await real(gvr))
+
+        feed._reader.position = counted  # type: ignore[union-attr]
+        await asyncio.gather(*(replica.list(PATH) for _ in range(50)))
+        assert asked <= 2
