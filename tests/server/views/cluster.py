@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, Self

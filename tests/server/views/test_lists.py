@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
@@ -65,7 +66,7 @@ async def test_lists_are_the_naive_join_at_their_rv(pods: Cluster, seed: int) ->
             found = await replica.list(path, scope=ALL if namespace else scope)
             assert found.rv >= before
             # The model learns of a write only when the store has answered.
-            await until(lambda rv=found.rv: rv in pods.states)
+            await until(partial(pods.states.__contains__, found.rv))
             assert found.items == pods.expected(found.rv, ALL if namespace else scope, namespace)
             compared += 1
             if rng.random() < 0.03:
