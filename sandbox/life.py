@@ -44,10 +44,10 @@ class Life:
         """One look at everything; costs nothing if nothing has changed since the last."""
         if self.cluster.storage.rv == self._seen:
             return
+        self._seen = self.cluster.storage.rv  # of before: what this step changes is looked at in the next
         self._start_pods()
         for item in list(self.cluster.collection(workloads.DEPLOYMENTS).items.values()):
             self._reconcile(item)
-        self._seen = self.cluster.storage.rv
 
     def _reconcile(self, item: Item) -> None:
         """Bring one deployment nearer to its replicas, as its controllers would."""
