@@ -55,7 +55,7 @@ class _Errors(ErrorHandler):
     """Faults that Sanic finds before a request reaches the pipeline."""
 
     def __init__(self, version: ServerVersion) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._version = version
 
     def response(self, request: Request, exception: Exception) -> HTTPResponse:
@@ -67,7 +67,7 @@ class _Errors(ErrorHandler):
         """`response_for` has logged what is worth it."""
 
 
-class _App(Sanic):
+class _App(Sanic[Any, Any]):
     """Sanic without its router, middleware and signals: they cost more than a cached list does."""
 
     async def handle_request(self, request: Request) -> None:
@@ -118,7 +118,7 @@ class Server:
         _log.info("stopping: not ready any more")
         await asyncio.sleep(settings.unready_seconds)
         deadline = asyncio.get_running_loop().time() + settings.drain_seconds
-        self._listening.close()
+        self._listening.close()  # type: ignore[no-untyped-call]
         await replica.watches.drain(settings.drain_seconds)
         pipeline = cast("Pipeline", self._listening.app.ctx.pipeline)
         with contextlib.suppress(TimeoutError):
@@ -144,17 +144,16 @@ async def running(settings: ServerSettings, *, touchup: bool = False) -> AsyncIt
         app = create_app(Pipeline(replica), touchup=touchup)
         listener = _bind(settings.listen)
         try:
-            made = await app.create_server(
+            listening = await app.create_server(
                 sock=listener,
                 ssl=tls.context if tls is not None else None,
                 backlog=_BACKLOG,
                 return_asyncio_server=True,
             )
-            assert made is not None
+            assert listening is not None
             Http.set_header_max_size(HEADER_BYTES)
-            await made.startup()  # type: ignore[no-untyped-call]
-            await made.before_start()  # type: ignore[no-untyped-call]
-            listening = await made
+            await listening.startup()  # type: ignore[no-untyped-call]
+            await listening.before_start()  # type: ignore[no-untyped-call]
             await listening.after_start()
         except BaseException:
             listener.close()

@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
-from kube import credentials
+from kube import credentials, tasks
 from kube.client import UpstreamClient
 from kube.clock import Clock
 from kube.health import Check, HealthServer
@@ -143,10 +143,7 @@ class Replica:
             _log.critical("the task %s ended: the replica is not what it should be", task.get_name(), exc_info=error)
 
     async def _end_tasks(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks.end(*self._tasks)
 
     # Control data
 
