@@ -22,7 +22,7 @@ from typing import TypeVar
 
 import msgspec
 
-from kube import status
+from kube import status, tasks
 from server.identity import (
     ANONYMOUS,
     AUTHENTICATED,
@@ -230,10 +230,7 @@ class Authenticator:
 
     async def close(self) -> None:
         """End the questions under way."""
-        tasks = list(self._asking.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks.end(*self._asking.values())
 
 
 def certificate_identity(common_name: str, organizations: tuple[str, ...]) -> Identity:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from kube import tasks
 from kube.status import TooLargeResourceVersion
 from server.history import Change, Key
 from server.hydration import Hydration, Outdated
@@ -105,9 +106,7 @@ class Feed:
         self.view.source = None
         running = [task for _, task in self._hydrations.values()]
         running += [*self._tasks, *([self._catching_up] if self._catching_up is not None else [])]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await tasks.end(*running)
         await self._subscriber.unsubscribe(self._keys.feed, *map(self._keys.shard_channel, self._subscribed))
 
     # --- messages -----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
+from kube import tasks
 from kube.resources import GVR
 from server.answers import Answers
 from server.feed import Feed
@@ -79,9 +80,7 @@ class Views:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in (*self._tasks, *self._opening.values()):
-            task.cancel()
-        await asyncio.gather(*self._tasks, *self._opening.values(), return_exceptions=True)
+        await tasks.end(*self._tasks, *self._opening.values())
         for feed in list(self._feeds.values()):
             await feed.close()
         await self._subscriber.__aexit__(kind, error, trace)

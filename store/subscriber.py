@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from redis import exceptions
 
+from kube import tasks
 from store.errors import StoreError, StoreUnavailable
 from store.redis_errors import translate, translated
 
@@ -95,8 +96,7 @@ class Subscriber:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await tasks.end(self._task)
 
     async def subscribe(self, *channels: str, timeout_seconds: float = 10.0) -> None:
         """Listen to these channels too; returns once Redis has confirmed it: whatever is published later will come.
