@@ -8,7 +8,8 @@ from pathlib import Path
 
 CONFIG = """\
 global
-    maxconn 20000
+    # Without a number HAProxy takes what the limit of open files allows.
+    log stderr format raw local0 notice
 defaults
     mode tcp
     timeout connect 3s
@@ -48,4 +49,4 @@ def command(program: str, path: Path, listen: str, replicas: Sequence[tuple[str,
         for number, (api, health) in enumerate(replicas, 1)
     )
     path.write_text(CONFIG.format(listen=listen, servers=servers))
-    return [program, "-db", "-q", "-f", str(path)]
+    return [program, "-db", "-f", str(path)]
