@@ -11,9 +11,13 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from server.deflate import Segment
 from server.rendering import CLOCK_SLACK_SECONDS
+
+if TYPE_CHECKING:
+    from server.history import Key
 
 
 @dataclass(slots=True)
@@ -21,6 +25,7 @@ class Items:
     """The items or rows of an answer: joined (`plain`), compressed (`packed`), or both.
 
     Good for a snapshot with the same `stamp`, at instants in [since, until). `length` is uncompressed.
+    `count` objects, the last of which has the key `last`, and `following` come behind it.
     """
 
     stamp: object
@@ -29,6 +34,9 @@ class Items:
     length: int
     plain: bytes | None
     packed: Segment | None = None
+    count: int = 0
+    last: Key | None = None
+    following: int = 0
 
     def good(self, stamp: object, now: float) -> bool:
         """Whether these are the items of a snapshot with that stamp, at `now`."""
@@ -52,12 +60,16 @@ class Answers:
     def __len__(self) -> int:
         return len(self._kept)
 
-    async def get(self, key: Hashable, stamp: object, now: float, make: Callable[[], Awaitable[Items]]) -> Items:
-        """The kept answer if it is good, else a newly made one."""
+    def kept(self, key: Hashable, stamp: object, now: float) -> Items | None:
+        """The kept answer, if it is good."""
         kept = self._kept.get(key)
-        if kept is not None and kept[0].good(stamp, now):
-            self._kept.move_to_end(key)
-            return kept[0]
+        if kept is None or not kept[0].good(stamp, now):
+            return None
+        self._kept.move_to_end(key)
+        return kept[0]
+
+    async def make(self, key: Hashable, stamp: object, make: Callable[[], Awaitable[Items]]) -> Items:
+        """A new answer, made once for all who ask for it at the same time."""
         flight = (key, stamp)
         making = self._making.get(flight)
         if making is None:

@@ -20,7 +20,7 @@ from tables.registry import row_order
 
 if TYPE_CHECKING:
     from server.rendering import Fetch
-    from server.snapshot import Piece
+    from server.snapshot import Page, Piece
     from store.record import Record
 
 LARGEST_JOINED_BYTES = 4 << 20
@@ -28,9 +28,9 @@ LARGEST_JOINED_BYTES = 4 << 20
 
 @dataclass(slots=True)
 class Assembly:
-    """The objects of one answer in one form, as of `now`."""
+    """The objects of one page in one form, as of `now`."""
 
-    pieces: list[Piece]
+    page: Page
     form: ItemForm
     shape: Shape
     now: float
@@ -42,10 +42,10 @@ class Assembly:
     def at_least(self) -> int:
         """Bytes that the items have at least: known without rendering any."""
         if self.form.kind == "object" or self.form.include == "Object":
-            return sum(_size(piece) for piece in self.pieces)
+            return sum(_size(piece) for piece in self.page.pieces)
         if self.form.include == "None":
             return 0
-        return sum(record.meta[1] - record.meta[0] for piece in self.pieces for record in piece.block.records)
+        return sum(record.meta[1] - record.meta[0] for piece in self.page.pieces for record in piece.block.records)
 
     @property
     def large(self) -> bool:
@@ -60,7 +60,7 @@ class Assembly:
             bodies.append(text.body())
             until = min(until, text.until)
         plain = b",".join(bodies)
-        return Items(stamp, self.now, until, len(plain), plain)
+        return self._items(stamp, until, len(plain), plain, None)
 
     async def packed(self, stamp: object) -> Items:
         """The items as one segment, made of those of the blocks."""
@@ -72,7 +72,11 @@ class Assembly:
             crc = combine(crc, segment.crc, segment.length)
             length += segment.length
             until = min(until, text.until)
-        return Items(stamp, self.now, until, length, None, Segment(b"".join(parts), crc, length))
+        return self._items(stamp, until, length, None, Segment(b"".join(parts), crc, length))
+
+    def _items(self, stamp: object, until: float, length: int, plain: bytes | None, packed: Segment | None) -> Items:
+        page = self.page
+        return Items(stamp, self.now, until, length, plain, packed, page.count, page.last, page.following)
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The items bit by bit."""
@@ -85,13 +89,13 @@ class Assembly:
         """The text of each piece in turn."""
         pause = Pause()
         if self.sorted_rows and self.form.kind == "table":
-            records = [record for piece in self.pieces for record in piece.block.selected(piece.mask)]
+            records = [record for piece in self.page.pieces for record in piece.block.selected(piece.mask)]
             records = [record for record in records if record.row is not None]
             records.sort(key=lambda record: row_order(record.row) if record.row is not None else (0, ""))
             if records:
                 yield await self._some(records)
             return
-        for piece in self.pieces:
+        for piece in self.page.pieces:
             if piece.whole:
                 rendering = self.kept.rendering(piece.block, self.form)
                 text = await rendering.at(self.now, piece.block, self.form, self.shape, self.fetch)
@@ -111,7 +115,7 @@ class Assembly:
 
 async def compressed(items: Items, assembly: Assembly) -> Segment:
     """The items as one segment: from the blocks' own where the answer is made of whole blocks."""
-    if items.packed is None and len(assembly.pieces) > 1:
+    if items.packed is None and len(assembly.page.pieces) > 1:
         packed = await assembly.packed(items.stamp)
         items.packed, items.until = packed.packed, min(items.until, packed.until)
     if items.packed is None:

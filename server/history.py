@@ -86,6 +86,12 @@ class History:
         """The changes newer than `rv`."""
         return self._changes[max(bisect_right(self._rvs, rv), self._head) :]
 
+    def shrink(self, most_bytes: int) -> None:
+        """Forget the oldest changes above this size."""
+        budget, self.budget_bytes = self.budget_bytes, most_bytes
+        self._trim()
+        self.budget_bytes = budget
+
     def clear(self) -> None:
         """Forget everything."""
         self._changes, self._rvs, self._head, self.bytes, self.trimmed = [], [], 0, 0, 0

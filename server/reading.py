@@ -26,15 +26,17 @@ from server import continue_token
 from server.continue_token import Token
 from server.list_options import ListOptions, check_continue, resource_version
 from server.pause import Pause
-from server.snapshot import Snapshot, rewind, take
+from server.snapshot import Snapshot, rewind, stamp_of, take
 from server.view import AskUpstream, Gone
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from kube.resources import GVR
+    from server.history import Key
     from server.scope import Scope
     from server.view import ResourceView
+    from store.record import Record
 
 _PAGES_FROM_CACHE_SINCE = ServerVersion(1, 31)
 
@@ -88,15 +90,38 @@ def wish_of(options: ListOptions, gvr: GVR, version: ServerVersion, subject: str
     return Wish(Consistency.EXACT if exact else Consistency.NOT_OLDER, rv, options.limit)
 
 
-async def read(
-    view: ResourceView, wish: Wish, scope: Scope, namespaces: Collection[str] | None
-) -> tuple[Snapshot, int]:
-    """The state that is wished for, and the RV that the answer has.
+@dataclass(slots=True)
+class State:
+    """The state that a list reads; nothing may be awaited between `read` and `take`.
+
+    `rv` is the answer's. `stamp` is equal only for equal content. `before`, where it is not empty, is what
+    to lay over the present objects to have those of `rv`: then `past` is `rv`, else 0.
+    """
+
+    view: ResourceView
+    scope: Scope
+    namespaces: Collection[str] | None
+    rv: int
+    stamp: object
+    before: dict[Key, Record | None]
+    past: int = 0
+
+    def take(self) -> Snapshot:
+        """The present objects."""
+        return take(self.view, self.scope, self.namespaces)
+
+    async def rewind(self, snapshot: Snapshot) -> None:
+        """Turn the present objects into those of `rv`."""
+        await rewind(snapshot, self.before, self.scope, Pause())
+
+
+async def read(view: ResourceView, wish: Wish, scope: Scope, namespaces: Collection[str] | None) -> State:
+    """The state that is wished for.
 
     Raises:
         TooLargeResourceVersion: the store does not get there in time.
-        Expired: the state of the token is gone; the error may carry a token that continues inconsistently.
-        AskUpstream: the state is from before our history, and upstream can be asked.
+        Expired: the token is of another scope.
+        Gone: the state is not known any more, see `expired`.
         Unusable: the view cannot be read.
     """
     if wish.token is not None:
@@ -107,27 +132,17 @@ async def read(
         await _reach(view, wish.rv)
     if wish.consistency is not Consistency.EXACT:
         await view.ensure(namespaces)
-        return take(view, scope, namespaces), view.position
-    return await _exactly(view, wish.rv, scope, namespaces), wish.rv
-
-
-async def _exactly(view: ResourceView, rv: int, scope: Scope, namespaces: Collection[str] | None) -> Snapshot:
-    """The state at an RV that the view has passed.
-
-    Raises:
-        Gone: it is not known any more.
-    """
+        return State(view, scope, namespaces, view.position, stamp_of(view, namespaces), {})
     while True:
         await view.ensure(namespaces)
-        before = await view.undo_to(rv, namespaces)
+        before = await view.undo_to(wish.rv, namespaces)
         if view.holds(namespaces):
             break
-    snapshot = take(view, scope, namespaces)
+    state = State(view, scope, namespaces, wish.rv, stamp_of(view, namespaces), before)
     if before:
-        # From here on it is another content than that of the stamp: one that never changes again.
-        snapshot.past, snapshot.stamp = rv, (view.incarnation, rv)
-        await rewind(snapshot, before, scope, Pause())
-    return snapshot
+        # Another content than the present one, and one that never changes again.
+        state.past, state.stamp = wish.rv, wish.rv
+    return state
 
 
 async def _reach(view: ResourceView, rv: int) -> None:

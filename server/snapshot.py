@@ -43,15 +43,10 @@ class Run:
 
 @dataclass(slots=True)
 class Snapshot:
-    """`runs` in key order. `position` is the view's when it was taken, `stamp` is equal only for equal content.
-
-    `past` is the RV of a state that is not the present one, else 0.
-    """
+    """`runs` in key order. `position` is the view's when it was taken."""
 
     runs: list[Run]
     position: int
-    stamp: object
-    past: int = 0
 
     @property
     def count(self) -> int:
@@ -91,20 +86,24 @@ def narrowed(scope: Scope, namespace: str, namespaced: bool) -> Collection[str] 
     return scope.members if scope.kind is ScopeKind.NAMESPACES else ()
 
 
+def stamp_of(view: ResourceView, namespaces: Collection[str] | None) -> object:
+    """Equal only for equal content of these namespaces (None: of everything)."""
+    if namespaces is None:
+        return view.generation
+    return tuple((space.namespace, space.generation) for space in view.ordered_spaces(namespaces))
+
+
 def take(view: ResourceView, scope: Scope, namespaces: Collection[str] | None) -> Snapshot:
     """What the scope has at this instant."""
     by_names = scope.kind is ScopeKind.NAMES
     fits = scope.all or (scope.kind is ScopeKind.NAMESPACES if view.meta.namespaced else by_names)
     if not fits:
-        return Snapshot([], view.position, 0)
+        return Snapshot([], view.position)
     spaces = view.ordered_spaces(namespaces)
-    stamp: object = view.generation
-    if namespaces is not None:
-        stamp = tuple((space.namespace, space.generation) for space in spaces)
     if by_names:
-        return Snapshot([_only(space, scope.members) for space in spaces], view.position, stamp)
+        return Snapshot([_only(space, scope.members) for space in spaces], view.position)
     runs = [Run(space.namespace, list(space.blocks), list(space.firsts)) for space in spaces]
-    return Snapshot(runs, view.position, stamp)
+    return Snapshot(runs, view.position)
 
 
 async def rewind(snapshot: Snapshot, before: dict[Key, Record | None], scope: Scope, pause: Pause) -> None:

@@ -2,7 +2,7 @@
 
 What does not fit is let go in this order: renderings and whole answers (each within a budget of its own),
 then the bodies of the shards that were read longest ago (heads and rows stay, bodies are read back by
-key), then whole shards. Control data and what is being watched stay.
+key), then histories (the store's logs have them too), then whole shards. Control data and what is being watched stay.
 """
 
 from __future__ import annotations
@@ -212,6 +212,9 @@ class Views:
             if self.packed_bytes <= self.budget_bytes:
                 return
             await feed.view.evict(shard, pause)
+        for view in self.views:
+            view.history.shrink(self.budget_bytes // 64)
+            await pause()
         for feed, shard, _ in self._by_use():
             if self.packed_bytes <= self.budget_bytes:
                 return

@@ -48,7 +48,7 @@ async def get_object(ctx: RequestContext) -> HTTPResponse:
         body = shape.partial(record, form.version) + b"\n"
     else:
         body = shape.whole(record) + b"\n"
-    return await encoded(ctx, view, representation, body)
+    return await encoded(ctx, view, body)
 
 
 async def _find(view: ResourceView, namespace: str, name: str, rv: int, rv_text: str) -> Record | None:

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from server import continue_token, negotiation, reading
-from server.answers import Items
 from server.assembly import Assembly, compressed
 from server.continue_token import Token, subject_of
-from server.list_options import ListOptions
 from server.matching import Selectors
 from server.negotiation import PRETTY_CUSTOM_SINCE, Form, Representation
 from server.objects import OBJECT, ItemForm, Shape
@@ -20,11 +18,16 @@ from server.snapshot import Page, Snapshot, narrowed, pick
 from server.view import Gone
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
 
     from sanic.response import HTTPResponse
 
+    from server.answers import Items
+    from server.history import Key
+    from server.list_options import ListOptions
+    from server.reading import State, Wish
     from server.request_context import RequestContext
+    from server.scope import Scope
     from server.view import ResourceView
     from server.views import Views
     from store.record import Record
@@ -34,42 +37,114 @@ _PART_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
+class _Asked:
+    """What the request itself says: the same each time that it is made."""
+
+    options: ListOptions
+    scope: Scope
+    namespace: str
+    namespaces: Collection[str] | None
+    selectors: Selectors
+    subject: str
+    single: bool
+
+    @classmethod
+    def of(cls, ctx: RequestContext, view: ResourceView) -> _Asked:
+        """Worked out once for requests that are repeated."""
+        asked = ctx.memo.get(cls)
+        if not isinstance(asked, cls):
+            asked = ctx.memo[cls] = cls._work_out(ctx, view)
+        return asked
+
+    @classmethod
+    def _work_out(cls, ctx: RequestContext, view: ResourceView) -> _Asked:
+        options, scope = ctx.options, ctx.scope
+        assert options is not None
+        assert scope is not None
+        namespaced = view.meta.namespaced
+        namespace = ctx.info.namespace if namespaced else ""
+        if not namespace and options.namespace_from_selector is not None:
+            namespace = options.namespace_from_selector
+        selectors = Selectors(options.label_selector, options.field_selector)
+        return cls(
+            options,
+            scope,
+            namespace,
+            narrowed(scope, namespace, namespaced),
+            selectors,
+            subject_of(str(view.gvr), namespace, selectors),
+            # One object, if it is there at all: upstream reads its key, and there is no next page.
+            single=bool(options.single_name) and (bool(namespace) or not namespaced),
+        )
+
+
+@dataclass(slots=True)
 class _List:
-    """One list on its way: what was asked, and what was found."""
+    """One list on its way: what is asked of which state, in which form."""
 
     views: Views
     view: ResourceView
-    options: ListOptions
-    representation: Representation
+    asked: _Asked
+    wish: Wish
+    state: State
     form: ItemForm
-    page: Page
-    snapshot: Snapshot
     now: float
-    key: tuple[object, ...]
-    list_meta: ListMeta
+    token_key: bytes
 
     @property
-    def assembly(self) -> Assembly:
-        """The items, ready to be made."""
+    def after(self) -> Key | None:
+        """The key behind which the page begins."""
+        token = self.wish.token
+        return (token.namespace, token.name) if token is not None else None
+
+    @property
+    def limit(self) -> int:
+        """Objects at most; 0: all."""
+        return 0 if self.asked.single else self.wish.limit
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Under what the answer is kept."""
+        view, asked = self.view, self.asked
+        return (
+            view.gvr,
+            view.epoch,
+            view.described,
+            asked.subject,
+            asked.scope.digest,
+            self.after,
+            self.limit,
+            self.form,
+            self.state.past,
+        )
+
+    async def page(self, snapshot: Snapshot) -> Page:
+        """The objects that the answer has."""
+        return await pick(snapshot, self.asked.selectors, self.after, self.limit, Pause())
+
+    def assembly(self, page: Page) -> Assembly:
+        """Their items, ready to be made."""
         view = self.view
 
         async def fetch(records: Sequence[Record]) -> Sequence[Record]:
             return await view.with_bodies(records)
 
         table = view.meta.table
-        return Assembly(
-            self.page.pieces,
-            self.form,
-            Shape.of(view.gvr, view.meta),
-            self.now,
-            self.views.kept,
-            fetch,
-            sorted_rows=table is not None and table.sort_rows,
-        )
+        sorted_rows = table is not None and table.sort_rows
+        return Assembly(page, self.form, Shape.of(view.gvr, view.meta), self.now, self.views.kept, fetch, sorted_rows)
 
-    def envelope(self) -> Envelope:
+    def envelope(self, found: Page | Items) -> Envelope:
         """What stands around the items."""
-        return envelope(self.view.gvr, self.view.meta, self.form, self.list_meta, empty=not self.page.count)
+        list_meta = self._list_meta(found)
+        return envelope(self.view.gvr, self.view.meta, self.form, list_meta, empty=not found.count)
+
+    def _list_meta(self, found: Page | Items) -> ListMeta:
+        rv = self.state.rv
+        if not found.following or found.last is None:
+            return ListMeta(rv)
+        token = Token(rv, self.view.incarnation, *found.last, self.asked.subject, self.asked.scope.digest)
+        remaining = found.following if self.asked.options.selects_everything else None
+        return ListMeta(rv, continue_token.encode(token, self.token_key), remaining)
 
 
 async def list_objects(ctx: RequestContext) -> HTTPResponse | None:
@@ -79,55 +154,55 @@ async def list_objects(ctx: RequestContext) -> HTTPResponse | None:
         StatusError: what upstream would answer.
         Unusable, AskUpstream: it is to be forwarded instead.
     """
-    found = await _find(ctx)
-    assembly = found.assembly
-    if found.representation.yaml or found.representation.pretty:
-        return await _encoded(ctx, found, assembly)
+    found = await _read(ctx)
+    representation = ctx.representation
+    assert representation is not None
+    # Between here and the snapshot nothing may be awaited: they are of one state.
+    encoded_otherwise = representation.yaml or representation.pretty
     gzip = negotiation.gzip_accepted(ctx.request.headers.get("accept-encoding"))
-    if assembly.large:
-        if not gzip:
-            await _streamed(ctx, found, assembly)
-            return None
-        items = await found.views.answers.get(
-            (*found.key, "gzip"), found.snapshot.stamp, found.now, lambda: assembly.packed(found.snapshot.stamp)
-        )
-    else:
-        items = await _items(found, assembly)
-    return await _respond(ctx, found, items, assembly, gzip=gzip)
+    answers, stamp = found.views.answers, found.state.stamp
+    kept = None if encoded_otherwise else answers.kept(found.key, stamp, found.now)
+    if kept is not None and (response := _respond(ctx, found, kept, gzip=gzip)) is not None:
+        return response
+    snapshot = found.state.take()
+    if found.state.before:
+        await found.state.rewind(snapshot)
+    assembly = found.assembly(await found.page(snapshot))
+    if encoded_otherwise:
+        return await _encoded(ctx, found, assembly)
+    if assembly.large and not gzip:
+        await _streamed(ctx, found, assembly)
+        return None
+    if kept is None:
+        make = assembly.packed if assembly.large else assembly.joined
+        kept = await answers.make(found.key, stamp, lambda: make(stamp))
+    if (response := _respond(ctx, found, kept, gzip=gzip)) is None:
+        await compressed(kept, assembly)
+        answers.keep(found.key, kept)
+        response = _respond(ctx, found, kept, gzip=gzip)
+    return response
 
 
-async def _find(ctx: RequestContext) -> _List:
-    """Choose the state and pick the objects."""
+async def _read(ctx: RequestContext) -> _List:
+    """Choose the state. Nothing is awaited after it."""
     options, representation, scope, gvr = ctx.options, ctx.representation, ctx.scope, ctx.info.gvr
+    assert options is not None
     assert representation is not None
     assert scope is not None
     assert gvr is not None
-    assert isinstance(options, ListOptions)
     views = ctx.replica.views
     view = await views.open(gvr)
-    namespace = ctx.info.namespace
-    if not namespace and options.namespace_from_selector is not None:
-        namespace = options.namespace_from_selector
-    selectors = Selectors(options.label_selector, options.field_selector)
-    subject = subject_of(str(gvr), namespace, selectors)
-    key = await views.token_key() if options.limit or options.continue_token else b""
-    wish = reading.wish_of(options, gvr, ctx.replica.version, subject, key)
-    namespaces = narrowed(scope, namespace, view.meta.namespaced)
+    asked = _Asked.of(ctx, view)
+    token_key = await views.token_key() if options.limit or options.continue_token else b""
+    wish = reading.wish_of(options, gvr, ctx.replica.version, asked.subject, token_key)
     try:
-        snapshot, rv = await reading.read(view, wish, scope, namespaces)
+        state = await reading.read(view, wish, scope, asked.namespaces)
     except Gone as error:
-        raise reading.expired(error, wish, view, scope, key) from error
+        raise reading.expired(error, wish, view, scope, token_key) from error
     negotiation.check_shape(representation, verb="list", custom=view.meta.custom, gvr=gvr, kind=view.meta.kind)
     negotiation.check_include_object(representation, options.include_object)
-    after = (wish.token.namespace, wish.token.name) if wish.token is not None else None
-    # One object, if it is there at all: upstream reads its key, and there is no next page.
-    single = bool(options.single_name) and (bool(namespace) or not view.meta.namespaced)
-    limit = 0 if single else wish.limit
-    page = await pick(snapshot, selectors, after, limit, Pause())
     form = item_form(representation, options.include_object)
-    answer = (gvr, view.incarnation, view.described, subject, scope.digest, after, limit, form, snapshot.past)
-    list_meta = _list_meta(page, rv, view, subject, scope.digest, options, key)
-    return _List(views, view, options, representation, form, page, snapshot, ctx.now(), answer, list_meta)
+    return _List(views, view, asked, wish, state, form, ctx.now(), token_key)
 
 
 def item_form(representation: Representation, include_object: str) -> ItemForm:
@@ -139,44 +214,28 @@ def item_form(representation: Representation, include_object: str) -> ItemForm:
     return ItemForm("partial", version) if representation.form is Form.METADATA else OBJECT
 
 
-def _list_meta(
-    page: Page, rv: int, view: ResourceView, subject: str, scope_digest: str, options: ListOptions, key: bytes
-) -> ListMeta:
-    if not page.following or page.last is None:
-        return ListMeta(rv)
-    namespace, name = page.last
-    token = continue_token.encode(Token(rv, view.incarnation, namespace, name, subject, scope_digest), key)
-    return ListMeta(rv, token, page.following if options.selects_everything else None)
-
-
-async def _items(found: _List, assembly: Assembly) -> Items:
-    stamp = found.snapshot.stamp
-    return await found.views.answers.get(found.key, stamp, found.now, lambda: assembly.joined(stamp))
-
-
-async def _respond(ctx: RequestContext, found: _List, items: Items, assembly: Assembly, *, gzip: bool) -> HTTPResponse:
-    around = found.envelope()
-    age = found.view.age()
+def _respond(ctx: RequestContext, found: _List, items: Items, *, gzip: bool) -> HTTPResponse | None:
+    """The answer; None if the items are not there in the encoding that it must have."""
+    around = found.envelope(items)
     if gzip and items.length + around.length > GZIP_ABOVE_BYTES:
         if items.packed is None:
-            await compressed(items, assembly)
-            found.views.answers.keep(found.key, items)
-        assert items.packed is not None
-        body = b"".join(around.gzip(items.packed))
+            return None
         headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-        return ctx.respond(body, age_seconds=age, headers=headers)
-    return ctx.respond(around.body(items.plain or b""), age_seconds=age)
+        return ctx.respond(b"".join(around.gzip(items.packed)), age_seconds=found.view.age(), headers=headers)
+    return ctx.respond(around.body(items.plain), age_seconds=found.view.age()) if items.plain is not None else None
 
 
 async def _encoded(ctx: RequestContext, found: _List, assembly: Assembly) -> HTTPResponse:
     """Indented JSON or YAML: made of the whole body each time, since people ask for it and not programs."""
     items = [part async for part in assembly.stream()]
-    body = found.envelope().body(b"".join(items))
-    return await encoded(ctx, found.view, found.representation, body)
+    body = found.envelope(assembly.page).body(b"".join(items))
+    return await encoded(ctx, found.view, body)
 
 
-async def encoded(ctx: RequestContext, view: ResourceView, representation: Representation, body: bytes) -> HTTPResponse:
+async def encoded(ctx: RequestContext, view: ResourceView, body: bytes) -> HTTPResponse:
     """Answer a JSON body in the encoding that was asked for, compressed if that is due."""
+    representation = ctx.representation
+    assert representation is not None
     if representation.yaml:
         body = await yaml(body)
     elif representation.pretty:
@@ -190,10 +249,9 @@ async def encoded(ctx: RequestContext, view: ResourceView, representation: Repre
 
 async def _streamed(ctx: RequestContext, found: _List, assembly: Assembly) -> None:
     """Send a list too long to be held at once."""
-    around = found.envelope()
-    response = await ctx.request.respond(
-        headers=ctx.headers("application/json", found.view.age()), content_type="application/json"
-    )
+    around = found.envelope(assembly.page)
+    headers = ctx.headers("application/json", found.view.age())
+    response = await ctx.request.respond(headers=headers, content_type="application/json")
     for text in ctx.warnings:
         response.headers.add("Warning", warning_header(text))
     async for part in _buffered(around, assembly):

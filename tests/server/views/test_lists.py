@@ -377,7 +377,7 @@ async def test_evicted_bodies_are_read_back(pods: Cluster) -> None:
         body = await replica.body(f"/api/v1/namespaces/{record[0]}/pods/{record[1]}")
         assert json.loads(body)["metadata"]["name"] == record[1]
         await replica.views.sweep()
-        assert not view.shards
+        assert not view.count
         assert (await replica.list(PATH)).items == before.items
 
 
