@@ -220,8 +220,8 @@ class Control:
         """What the user may read, see `Policy.scope`; None: refuse."""
         return self.policy.scope(user, resource, verb, namespace, name)
 
-    def refusal(self, user: User, info: RequestInfo) -> Decision:
-        """Why upstream refuses a read for which there is no scope."""
+    def verdict(self, user: User, info: RequestInfo) -> Decision:
+        """RBAC's answer to the very request, as upstream asks it."""
         assert info.gvr is not None
         asked = Attributes(info.verb, info.gvr.group, info.gvr.resource, info.subresource, info.namespace, info.name)
         return self.policy.decide(user, asked)

@@ -193,6 +193,8 @@ class Pipeline:
             return await discovery.answer(ctx)
         assert info.gvr is not None
         entry = replica.catalogue.resources.get(info.gvr)
+        if entry is not None and not info.verb and not info.subresource and replica.control.held:
+            self._refuse_method(ctx, entry)
         if entry is None or not info.is_read or info.subresource or len(info.parts) > 2:
             return await forward(ctx, "write" if not info.is_read else "subresource" if entry else "not_covered")
         ctx.resource = entry.resource
@@ -205,6 +207,20 @@ class Pipeline:
             if len(self._plans) > PLANS_LIMIT:
                 self._plans.popitem(last=False)
         return await self._follow(ctx, plan)
+
+    def _refuse_method(self, ctx: RequestContext, entry: CatalogueEntry) -> None:
+        """A method that means nothing to an API server: authorized like any other, then there is no route for it.
+
+        Raises:
+            Forbidden, StatusError: 403 or 405.
+        """
+        info = ctx.info
+        assert info.gvr is not None
+        ctx.resource = entry.resource
+        decision = self._replica.control.verdict(ctx.user, info)
+        if not decision.allowed:
+            raise status.forbidden(ctx.user.name, info.verb, info.gvr, "", info.namespace, info.name, decision.reason)
+        check_route(info, entry.resource, custom=entry.custom)
 
     async def _plan(self, ctx: RequestContext, entry: CatalogueEntry, accept: str | None) -> Plan:
         """Authorize and understand a read of a covered resource.
@@ -249,7 +265,7 @@ class Pipeline:
         assert info.gvr is not None
         scope = control.scope(ctx.user, entry.resource, info.verb, info.namespace, info.name)
         if scope is None:
-            reason = control.refusal(ctx.user, info).reason
+            reason = control.verdict(ctx.user, info).reason
             raise status.forbidden(ctx.user.name, info.verb, info.gvr, "", info.namespace, info.name, reason)
         return scope
 

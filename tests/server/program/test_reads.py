@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.authz.objects import PODS, ROLE_BINDINGS, binding, record
+from kube.resources import ROLE_BINDINGS
+from tests.authz.objects import PODS, binding, record
 from tests.server.program.conftest import Start, client, world
 from tests.server.program.stored import Stored
 from tests.server.program.upstream import ScriptedUpstream
@@ -170,12 +171,16 @@ async def test_odd_methods_and_paths(stored: Stored, start: Start, upstream: Scr
     await stored.load(*world())
     server = await start()
     async with client(server, "bob-token") as bob:
-        assert (await bob.request("FOO", "/api/v1/pods")).status_code == 404
-        assert (await bob.options("/api/v1/pods")).status_code == 404
-        assert [seen.method for seen in upstream.forwarded] == ["FOO", "OPTIONS"]
+        assert (await bob.request("FOO", "/api/v1/pods")).status_code == 403
+        assert (await bob.options("/apis/example.com/v1/things")).status_code == 404
+        assert [seen.method for seen in upstream.forwarded] == ["OPTIONS"]
         assert (await bob.head("/api/v1/pods")).status_code == 405
         head = await bob.head("/apis/capsule.clastix.io/v1beta2/tenants")
         assert head.status_code == 403
+    async with client(server, "admin-token") as admin:
+        assert (await admin.request("FOO", "/api/v1/pods")).status_code == 405
+        assert (await admin.options("/api/v1/pods")).status_code == 405
+        assert (await admin.head("/apis/capsule.clastix.io/v1beta2/tenants")).status_code == 200
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"GET /api/v1/%zz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert b" 400 " in await reader.readline()
