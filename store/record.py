@@ -8,7 +8,7 @@ import zstandard
 from tables.row import Row
 
 
-class Record(msgspec.Struct, array_like=True, frozen=True):
+class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The value of one object in Redis (msgpack of the fields, in this order).
 
     `namespace` is "" for cluster-scoped kinds. `rv` is the object's own resourceVersion.

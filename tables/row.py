@@ -14,7 +14,7 @@ import msgspec
 from tables.duration import human_duration, next_change
 
 
-class Row(msgspec.Struct, array_like=True, frozen=True):
+class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
     r"""`parts[0] + dur(times[0]) + parts[1] + dur(times[1]) + … + parts[-1]` is the row's wire text.
 
     It goes from `{"cells":[` up to and including `]` of the cells and, where the row has them,
