@@ -20,7 +20,7 @@ from tables.registry import row_order
 
 if TYPE_CHECKING:
     from server.rendering import Fetch
-    from server.snapshot import Page, Piece
+    from server.snapshot import Page
     from store.record import Record
 
 LARGEST_JOINED_BYTES = 4 << 20
@@ -40,12 +40,16 @@ class Assembly:
 
     @property
     def at_least(self) -> int:
-        """Bytes that the items have at least: known without rendering any."""
-        if self.form.kind == "object" or self.form.include == "Object":
-            return sum(_size(piece) for piece in self.page.pieces)
+        """Bytes that the items have at least: known without rendering any. Of parts of blocks: a part of them."""
         if self.form.include == "None":
             return 0
-        return sum(record.meta[1] - record.meta[0] for piece in self.page.pieces for record in piece.block.records)
+        whole = self.form.kind == "object" or self.form.include == "Object"
+        size = 0
+        for piece in self.page.pieces:
+            block = piece.block
+            weight = block.size if whole else block.metadata_size
+            size += weight if piece.whole else weight * piece.mask.bit_count() // len(block)
+        return size
 
     @property
     def large(self) -> bool:
@@ -121,9 +125,3 @@ async def compressed(items: Items, assembly: Assembly) -> Segment:
     if items.packed is None:
         items.packed = await compress_off_loop(items.plain or b"")
     return items.packed
-
-
-def _size(piece: Piece) -> int:
-    if piece.whole:
-        return piece.block.size + len(piece.block) - 1
-    return sum(record.size for record in piece.block.selected(piece.mask))

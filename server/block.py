@@ -33,13 +33,14 @@ Masks = dict[str, dict[str, int]]
 class Block:
     """`records` in the order of their names; `size` is their JSON's length in bytes."""
 
-    __slots__ = ("_fields", "_labels", "names", "records", "renderings", "size")
+    __slots__ = ("_fields", "_labels", "_metadata_size", "names", "records", "renderings", "size")
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = tuple(records)
         self.names = [record.name for record in self.records]
         self.size = sum(record.size for record in self.records)
         self.renderings: dict[ItemForm, Rendering] = {}
+        self._metadata_size = -1
         self._labels: Masks | None = None
         self._fields: Masks | None = None
 
@@ -53,6 +54,13 @@ class Block:
     def full(self) -> int:
         """The mask of all objects."""
         return (1 << len(self.records)) - 1
+
+    @property
+    def metadata_size(self) -> int:
+        """Bytes of the objects' metadata."""
+        if self._metadata_size < 0:
+            self._metadata_size = sum(record.meta[1] - record.meta[0] for record in self.records)
+        return self._metadata_size
 
     def find(self, name: str) -> int:
         """The index of the object, or -1."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from server.deflate import Segment, compress_off_loop
@@ -133,7 +134,7 @@ class Kept:
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self.bytes = 0
-        self._sizes: dict[weakref.ref[Rendering], int] = {}
+        self._sizes: OrderedDict[weakref.ref[Rendering], int] = OrderedDict()
 
     def rendering(self, block: Block, form: ItemForm) -> Rendering:
         """The block's rendering in this form."""
@@ -161,8 +162,7 @@ class Kept:
         for _ in range(2 * len(self._sizes)):
             if self.bytes <= self.budget_bytes:
                 return
-            reference = next(iter(self._sizes))
-            size = self._sizes.pop(reference)
+            reference, size = self._sizes.popitem(last=False)
             rendering = reference()
             if rendering is not None and rendering.used:
                 rendering.used = False

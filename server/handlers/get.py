@@ -12,6 +12,7 @@ from server.negotiation import Form
 from server.objects import Shape
 from server.reading import from_etcd
 from server.render import single_table
+from server.view import Gone
 
 if TYPE_CHECKING:
     from sanic.response import HTTPResponse
@@ -69,7 +70,10 @@ async def _find(view: ResourceView, namespace: str, name: str, rv: int, rv_text:
     record = view.get(namespace, name)
     if record is None or record.packed:
         return record
-    return (await view.with_bodies((record,)))[0]
+    try:
+        return (await view.with_bodies((record,)))[0]
+    except Gone:
+        return await _in_store(view, namespace, name, rv)
 
 
 async def _in_store(view: ResourceView, namespace: str, name: str, rv: int) -> Record | None:

@@ -15,7 +15,7 @@ from server.pause import Pause
 from server.render import GZIP_ABOVE_BYTES, Envelope, ListMeta, envelope, gzipped, pretty, yaml
 from server.request_context import warning_header
 from server.snapshot import Page, Snapshot, narrowed, pick
-from server.view import Gone
+from server.view import Gone, Unusable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from server.view import ResourceView
     from server.views import Views
     from store.record import Record
+
+_ATTEMPTS = 3
 
 _PART_BYTES = 64 * 1024
 """A long answer is sent in pieces of this size: some of what a socket takes at once."""
@@ -153,6 +155,22 @@ async def list_objects(ctx: RequestContext) -> HTTPResponse | None:
     Raises:
         StatusError: what upstream would answer.
         Unusable, AskUpstream: it is to be forwarded instead.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            return await _answer(ctx)
+        except Gone:
+            # A body that was let go has been replaced, and its log trimmed, before it could be read again.
+            if ctx.begun:
+                raise
+    raise Unusable("the objects change faster than they can be read")
+
+
+async def _answer(ctx: RequestContext) -> HTTPResponse | None:
+    """Answer once.
+
+    Raises:
+        Gone: some object of the state is nowhere any more.
     """
     found = await _read(ctx)
     representation = ctx.representation
