@@ -292,9 +292,13 @@ def bad_request(message: str) -> BadRequest:
     return BadRequest(400, "BadRequest", message)
 
 
-def malformed_request() -> PlainError:
+class MalformedRequest(PlainError):
+    """What the HTTP server itself refuses, before anything of an API server has seen it."""
+
+
+def malformed_request() -> MalformedRequest:
     """A request that the HTTP server itself refuses, such as a path with a broken percent escape."""
-    return PlainError(400, "400 Bad Request", {"Connection": "close"})
+    return MalformedRequest(400, "400 Bad Request", {"Connection": "close"})
 
 
 class FieldError(NamedTuple):

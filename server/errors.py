@@ -88,7 +88,9 @@ def response_for(
 ) -> HTTPResponse:
     """The answer to a request that ended in an exception; `warnings` are values of Warning headers."""
     rendered = to_api_error(error).render(form)
-    headers = {"Cache-Control": "no-cache, private", "X-Larder-Source": source, **rendered.headers}
+    headers = {"X-Larder-Source": source, **rendered.headers}
+    if not isinstance(error, status.MalformedRequest):
+        headers["Cache-Control"] = "no-cache, private"
     if audit_id:
         headers["Audit-Id"] = audit_id
     response = HTTPResponse(rendered.body, rendered.status, headers, rendered.headers.get("Content-Type"))

@@ -197,6 +197,8 @@ class Pipeline:
             self._refuse_method(ctx, entry)
         if entry is None or not info.is_read or info.subresource or len(info.parts) > 2:
             return await forward(ctx, "write" if not info.is_read else "subresource" if entry else "not_covered")
+        if paths.invalid_name(info.namespace):
+            return await forward(ctx, "not_covered")
         ctx.resource = entry.resource
         if not replica.control.held:
             return await forward(ctx, "no_control_data")
@@ -270,6 +272,20 @@ class Pipeline:
         return scope
 
     def _negotiate(self, ctx: RequestContext, entry: CatalogueEntry, accept: str | None) -> Representation:
+        """What the Accept header comes to; where that is not ours to give, the best of what it names besides.
+
+        Typed clients name JSON behind protobuf: the former comes from the cache, the latter only from upstream.
+        """
+        representation = self._negotiated(ctx, entry, accept)
+        if representation.ours or (left := accept_without(accept or "", representation)) is None:
+            return representation
+        try:
+            other = self._negotiated(ctx, entry, left)
+        except status.NotAcceptable:
+            return representation
+        return other if other.ours else representation
+
+    def _negotiated(self, ctx: RequestContext, entry: CatalogueEntry, accept: str | None) -> Representation:
         info = ctx.info
         return negotiate(
             accept,
