@@ -154,7 +154,7 @@ async def running(settings: ServerSettings, *, touchup: bool = False) -> AsyncIt
             Http.set_header_max_size(HEADER_BYTES)
             await listening.startup()  # type: ignore[no-untyped-call]
             await listening.before_start()  # type: ignore[no-untyped-call]
-            await listening.after_start()
+            await listening.after_start()  # type: ignore[no-untyped-call]
         except BaseException:
             listener.close()
             raise

@@ -23,6 +23,7 @@ from server.authn import Authenticator, ReviewFailed, review_request, reviewed_u
 from server.catalogue import Catalogue
 from server.control import Control
 from server.hub import Watches
+from server.journal import SLACK_MS
 from server.metrics import Metrics
 from server.view import Unusable
 from server.views import Views
@@ -270,5 +271,11 @@ class _Past:
                 break
             after = page.entries[-1].rv
         since_ms = await self._reader.rv_time(gvr, floor)
-        # Unknown: then nothing before now is known to be unchanged.
-        return (since_ms if since_ms is not None else await self._reader.now_ms()), changes
+        if since_ms is None:
+            # Then nothing before now is known to be unchanged.
+            return await self._reader.now_ms(), changes
+        if floor == (await self._reader.meta(gvr)).since:
+            # The log has everything since the resource was loaded. No list was answered from this store before that,
+            # so there is no earlier scope that could have been another: the journal's slack may reach back beyond it.
+            since_ms -= SLACK_MS
+        return since_ms, changes

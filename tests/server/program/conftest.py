@@ -59,7 +59,7 @@ def world() -> list[tuple[Any, Any]]:
     """Alice owns oil and may read pods in oil-dev; bob may read pods everywhere; carol may nothing."""
     return [
         role("pod-reader", "", rule("get list watch", "pods")),
-        role("public", "", rule("get", "", urls="/version /api /api/* /apis /apis/* /openapi/*")),
+        role("public", "", rule("get", "", urls="/version /version/ /api /api/* /apis /apis/* /openapi/*")),
         binding("alice", "oil-dev", "ClusterRole/pod-reader", "User/alice"),
         binding("bob", "", "ClusterRole/pod-reader", "User/bob"),
         binding("public", "", "ClusterRole/public", "Group/system:authenticated"),
