@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from kube import paths
+from kube.paths import RequestInfo
 from kube.resources import GVR, Resource
 from kube.status import ApiError
 from server import list_options, negotiation
@@ -78,6 +79,11 @@ def _body(case: dict[str, Any]) -> bytes:
     return base64.b64decode(body["base64"]) if "base64" in body else body.get("text", "").encode()
 
 
+def _info(case: dict[str, Any]) -> RequestInfo:
+    path, _, query = case["path"].partition("?")
+    return paths.parse("GET", path, query, VERSION)
+
+
 def _list_rv(text: str) -> int | None:
     for pattern in (_LIST_RV, _CUSTOM_RV, _PRETTY_RV, _YAML_RV):
         found = pattern.search(text)
@@ -97,8 +103,9 @@ async def _ask(views: Views, path: str, accept: str | None, headers: dict[str, s
     list_options.check_timeout(info, VERSION)
     list_options.check_route(info, resource, custom=custom)
     agent = headers.get("user-agent", "recorder/1")
+    verb: Any = info.verb
     representation = negotiation.negotiate(
-        accept, verb=info.verb, custom=custom, query=info.query, user_agent=agent, version=VERSION
+        accept, verb=verb, custom=custom, query=info.query, user_agent=agent, version=VERSION
     )
     request: Any = SimpleNamespace(headers=headers)
     replica: Any = SimpleNamespace(views=views, clock=lambda: views.now, version=VERSION)
@@ -120,7 +127,7 @@ GROUPS = (
 
 
 def _ours(case: dict[str, Any]) -> bool:
-    info = paths.parse("GET", *case["path"].partition("?")[::2], VERSION)
+    info = _info(case)
     return (
         "token" not in case
         and case.get("method", "GET") == "GET"
@@ -177,8 +184,11 @@ async def _compare(views: Views, case: dict[str, Any], headers: dict[str, str]) 
     except AskUpstream:
         return "asks upstream"
     except ApiError as error:
-        if error.code != case["status"]:
-            raise
+        info = _info(case)
+        agent = headers.get("user-agent", "recorder/1")
+        form = negotiation.error_form(case["accept"], query=info.query, user_agent=agent, version=VERSION)
+        rendered = error.render(form)
+        assert (rendered.status, rendered.body.decode()) == (case["status"], _body(case).decode()), case["path"]
         return "refused"
     body = response.body
     encoding = response.headers.get("Content-Encoding", "")
@@ -198,7 +208,7 @@ async def _compare(views: Views, case: dict[str, Any], headers: dict[str, str]) 
 
 def _forwarded_table(case: dict[str, Any]) -> bool:
     """Tables that we cannot print are upstream's."""
-    gvr = paths.parse("GET", *case["path"].partition("?")[::2], VERSION).gvr
+    gvr = _info(case).gvr
     assert gvr is not None
     return "as=Table" in (case["accept"] or "") and load(gvr)[0].table is None
 
