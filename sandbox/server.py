@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
-from rich.table import Table
 from sanic import Sanic
 
 from sandbox import company, kubeconfig, load
@@ -164,10 +163,9 @@ async def _serve(settings: SandboxSettings) -> None:
 
 
 def _tell(server: SandboxServer) -> None:
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, highlight=False)
     console.print(f"An API server in memory, at [bold]{server.url}[/]; Ctrl-C ends it, and nothing of it is kept.")
-    table = Table("user", "groups", "to be that user", box=None, header_style="bold")
     for person in list(server.sandbox.cluster.access.tokens.values())[:12]:
         path = server.kubeconfig(person.name.rpartition(":")[2])
-        table.add_row(person.name, ", ".join(person.groups), f"export KUBECONFIG={path}")
-    console.print(table)
+        groups = f" [dim]({', '.join(person.groups)})[/]" if person.groups else ""
+        console.print(f"  [bold]{person.name}[/]{groups}\n    export KUBECONFIG={path}")
