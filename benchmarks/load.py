@@ -15,6 +15,17 @@ CONCURRENCY = 32
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 
 
+OWNER: dict[str, Any] = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRole",
+    "metadata": {"name": "bench-owner"},
+    "rules": [
+        {"apiGroups": [""], "resources": ["pods", "namespaces"], "verbs": ["get", "list", "watch"]},
+    ],
+}
+"""A tenant's rights in its namespaces. The built-in role `admin` is empty without a controller manager."""
+
+
 async def fill(url: str, tls: ssl.SSLContext | bool, token: str, cluster: Cluster) -> None:
     """Create the cluster's namespaces, the tenants' rights and the pods with their status.
 
@@ -24,6 +35,7 @@ async def fill(url: str, tls: ssl.SSLContext | bool, token: str, cluster: Cluste
     headers = {"Authorization": f"Bearer {token}"}
     connector = aiohttp.TCPConnector(ssl=tls, limit=CONCURRENCY)
     async with aiohttp.ClientSession(url, connector=connector, headers=headers) as session:
+        await _write(session, "POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles", OWNER)
         for number in range(cluster.namespaces):
             await _write(session, "POST", "/api/v1/namespaces", cluster.namespace(number))
             await _grant(session, cluster, number)
@@ -51,7 +63,7 @@ async def _grant(session: aiohttp.ClientSession, cluster: Cluster, number: int) 
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
         "metadata": {"name": "owner"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "admin"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": OWNER["metadata"]["name"]},
         "subjects": [
             {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": f"user-{cluster.tenant_of(number)}"}
         ],

@@ -25,6 +25,10 @@ class LoadFailed(RuntimeError):
     """Requests failed, or wrk itself did."""
 
 
+class NothingDone(LoadFailed):
+    """No request was answered in the time: it is too short."""
+
+
 @dataclass(frozen=True)
 class Load:
     """One run: rates per second, times in milliseconds, `bytes_each` with headers."""
@@ -72,7 +76,9 @@ def run(url: str, headers: dict[str, str], *, seconds: float, connections: int =
         raise LoadFailed(f"wrk ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-500:]}")
     figures = json.loads(lines[0].removeprefix("RESULT "))
     failed = {kind: figures[kind] for kind in ("connect", "read", "write", "status", "timeout") if figures[kind]}
-    if failed or not figures["requests"]:
+    if not failed and not figures["requests"]:
+        raise NothingDone(f"{url}: no request was answered within {seconds:g} s")
+    if failed:
         raise LoadFailed(f"{url}: of {figures['requests']} requests failed: {failed}")
     return Load(
         rate=figures["requests"] / (figures["microseconds"] / 1e6),
