@@ -223,6 +223,8 @@ class Replica:
 
     def _sample(self) -> None:
         metrics = self.metrics
+        for family in self.views.samples():
+            metrics.sample(*family)
         metrics.sample("larder_watches", "Open watches.", ("resource", "standing"), self.watches.counts)
         metrics.sample(
             "larder_upstream_last_answer_seconds",

@@ -134,6 +134,10 @@ class ResourceView:
         self.shards: dict[str, HeldShard] = {}
         self.history = History(history_bytes)
         self.generation = 0
+        self.count = 0
+        """Objects held."""
+        self.packed_bytes = 0
+        """Bytes of the bodies held."""
         self.epoch = 0
         """Grows when the view starts over: what was known at another one has no sequel here."""
         self.described = 0
@@ -171,16 +175,6 @@ class ResourceView:
     def usable(self) -> bool:
         """Whether the store says that the resource is complete."""
         return self.meta.readable
-
-    @property
-    def count(self) -> int:
-        """Objects held."""
-        return sum(space.count for space in self.spaces.values())
-
-    @property
-    def packed_bytes(self) -> int:
-        """Bytes of the bodies held."""
-        return sum(space.packed_bytes for space in self.spaces.values())
 
     @property
     def observed(self) -> bool:
@@ -424,7 +418,10 @@ class ResourceView:
             if namespace not in self.spaces and self.meta.namespaced:
                 insort(self._order, namespace + "/")
             space.generation = self.generation
+            before = self.spaces.get(namespace)
             self.spaces[namespace] = space
+            self.count += space.count - (before.count if before is not None else 0)
+            self.packed_bytes += space.packed_bytes - (before.packed_bytes if before is not None else 0)
         self.known_shards |= set(shards)
         for shard in shards:
             self.shards[shard] = HeldShard(whole=True, since=self.position, used=self._now())
@@ -503,7 +500,7 @@ class ResourceView:
                 continue
             position = 0
             while position < len(space.blocks):
-                space.evict(position)
+                self.packed_bytes -= space.evict(position)
                 position += 1
                 if pause.due:
                     await pause()
@@ -518,6 +515,7 @@ class ResourceView:
         self.set_places(places)
         self.known_shards = {"-", *known_shards, *(shard for _, shard in places.values())}
         self.spaces.clear()
+        self.count = self.packed_bytes = 0
         self._order.clear()
         self.shards.clear()
         self.history.clear()
@@ -627,7 +625,10 @@ class ResourceView:
             space = self.spaces[record.namespace] = Space(record.namespace)
             if self.meta.namespaced:
                 insort(self._order, record.namespace + "/")
+        count, packed_bytes = space.count, space.packed_bytes
         old = space.put(record)
+        self.count += space.count - count
+        self.packed_bytes += space.packed_bytes - packed_bytes
         self.generation += 1
         space.generation = self.generation
         return old
@@ -638,6 +639,8 @@ class ResourceView:
             return None
         old = space.remove(name)
         if old is not None:
+            self.count -= 1
+            self.packed_bytes -= len(old.packed)
             self.generation += 1
             space.generation = self.generation
             if not space.count:
@@ -645,6 +648,8 @@ class ResourceView:
         return old
 
     def _forget_space(self, namespace: str) -> None:
-        del self.spaces[namespace]
+        space = self.spaces.pop(namespace)
+        self.count -= space.count
+        self.packed_bytes -= space.packed_bytes
         if self.meta.namespaced:
             del self._order[bisect_left(self._order, namespace + "/")]

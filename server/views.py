@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
 from kube import tasks
@@ -24,10 +23,10 @@ from store.shared_key import shared_key
 from store.subscriber import Message, Subscriber
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
-    from server.settings import ServerSettings
+    from server.metrics import Sample
     from store.connection import Store
     from store.reader import Reader
 
@@ -85,15 +84,6 @@ class Views:
             await feed.close()
         await self._subscriber.__aexit__(kind, error, trace)
 
-    @classmethod
-    @asynccontextmanager
-    async def opened(
-        cls, store: Store, reader: Reader, clock: Callable[[], float], settings: ServerSettings
-    ) -> AsyncIterator[Self]:
-        """The views of a replica with these settings."""
-        async with cls(store, reader, clock=clock, budget_bytes=settings.view_budget_bytes) as views:
-            yield views
-
     async def token_key(self) -> bytes:
         """What continue tokens are authenticated with: the same on all replicas of the store.
 
@@ -139,6 +129,38 @@ class Views:
     def packed_bytes(self) -> int:
         """What all views take, about."""
         return sum(view.packed_bytes + view.count * HEAD_BYTES + view.history.bytes for view in self.views)
+
+    def samples(self) -> Iterator[tuple[str, str, tuple[str, ...], Sample]]:
+        """What the metrics show: name, explanation, labels, and the values as of the moment they are asked for."""
+        by_resource = ("resource",)
+        yield (
+            "larder_view_objects",
+            "Objects held in memory.",
+            by_resource,
+            lambda: [((str(view.gvr),), float(view.count)) for view in self.views],
+        )
+        yield (
+            "larder_staleness_seconds",
+            "Seconds since the informer of the resource last heard from upstream.",
+            by_resource,
+            lambda: [((str(view.gvr),), view.age()) for view in self.views],
+        )
+        yield (
+            "larder_view_resyncs",
+            "How often the view had to read the log because messages were lost.",
+            by_resource,
+            lambda: [((str(gvr),), float(feed.resyncs)) for gvr, feed in self._feeds.items()],
+        )
+        yield (
+            "larder_view_bytes",
+            "Bytes that views, their renderings and whole answers take, about.",
+            ("kind",),
+            lambda: [
+                (("views",), float(self.packed_bytes)),
+                (("renderings",), float(self.kept.bytes)),
+                (("answers",), float(self.answers.bytes)),
+            ],
+        )
 
     async def _open(self, gvr: GVR) -> ResourceView:
         keys = self._store.keys(gvr)

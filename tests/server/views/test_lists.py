@@ -443,3 +443,27 @@ async def test_one_reading_of_the_position_serves_all_that_wait(pods: Cluster) -
         feed._reader.position = counted  # type: ignore[union-attr]
         await asyncio.gather(*(replica.list(PATH) for _ in range(50)))
         assert asked <= 2
+
+
+@pytest.mark.asyncio
+async def test_views_know_what_they_take(pods: Cluster) -> None:
+    """The counts of objects and bytes that budgets and metrics go by are those of the spaces."""
+    rng = random.Random(9)
+    shards = {namespace: rng.choice(TENANTS) for namespace in NAMESPACES}
+    await churn(pods, rng, 200, shards)
+    async with Replica(pods.store) as replica:
+        await replica.list(PATH)
+        view = await replica.views.open(pods.gvr)
+        for step in range(4):
+            await churn(pods, rng, 60, shards)
+            await view.fresh()
+            if step == 2:
+                await view.evict(next(iter(view.shards)), Pause())
+            if step == 3:
+                view.drop(next(iter(view.shards)))
+            assert view.count == sum(space.count for space in view.spaces.values())
+            packed = sum(len(record.packed) for space in view.spaces.values() for record in space)
+            assert view.packed_bytes == packed
+        families = {name: sample() for name, _, _, sample in replica.views.samples()}
+        assert families["larder_view_objects"] == [((str(pods.gvr),), float(view.count))]
+        assert families["larder_staleness_seconds"][0][1] >= 0
