@@ -28,6 +28,7 @@ from sanic.http import Http
 from kube.version import ServerVersion
 from server import logs
 from server.errors import form_for, response_for
+from server.malloc import keep_big_buffers_apart
 from server.pipeline import Pipeline
 from server.replica import Replica
 from server.tls import ServerTls
@@ -232,5 +233,6 @@ def serve(settings: ServerSettings) -> None:
         OSError, StoreUnsuitable, CredentialsError: it cannot start, the message says what to change.
     """
     logs.configure()
+    keep_big_buffers_apart()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings))

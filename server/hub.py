@@ -28,6 +28,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from kube import status
+from server.rendering import render
 from server.watch_events import BodyGone, EventWriter, SharedChange, event_of
 from server.watch_index import Index
 
@@ -35,8 +36,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from server.history import Change
+    from server.objects import ItemForm
+    from server.rendering import Kept
+    from server.snapshot import Piece
     from server.view import ResourceView
     from server.watcher import Watcher
+    from store.record import Record
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +57,9 @@ BATCH_CHANGES = 64
 MAX_QUEUED_CHANGES = 8192
 """Changes waiting for the fan-out. Above it the watchers read them from the history instead, each at its pace."""
 
-MAX_BUFFERED_BYTES = 1 << 20
-"""What a client may leave untaken before it is slow. A burst of a hundred pods fits; what is above waits
-in the history, which is there once for all."""
+MAX_BUFFERED_BYTES = 256 * 1024
+"""What a client may leave untaken before it is slow. A burst of some thirty pods fits; what is above waits
+in the history, which is there once for all. A TLS connection keeps as much for good once it was needed."""
 
 RECENT_CHANGES = 256
 """Changes whose lines are kept for watchers that catch up: most are only a moment behind."""
@@ -72,8 +77,10 @@ class Standing(Enum):
 class Hub:
     """The watchers of one resource's view."""
 
-    def __init__(self, view: ResourceView) -> None:
+    def __init__(self, view: ResourceView, kept: Kept) -> None:
+        """`kept` are the renderings of blocks, which initial events share with lists."""
         self.view = view
+        self._kept = kept
         self.writer = EventWriter(view.gvr, lambda: view.meta, view.clock)
         self.watchers: dict[Watcher, None] = {}
         self._synced = Index()
@@ -149,6 +156,27 @@ class Hub:
         """The change with the lines already made of it, where it is a recent one."""
         shared = self._recent.get(change.rv)
         return shared if shared is not None and shared.change is change else SharedChange(change)
+
+    async def items(self, piece: Piece, form: ItemForm) -> list[tuple[Record, bytes]]:
+        """The picked objects of a block, each with its text in this form.
+
+        Raises:
+            Gone: the bytes of one are nowhere any more.
+            ValueError: one has no row for a Table.
+        """
+        view, shape = self.view, self.writer.shape
+        records = piece.block.selected(piece.mask)
+        if piece.whole:
+            rendering = self._kept.rendering(piece.block, form)
+            text = await rendering.at(view.clock(), piece.block, form, shape, view.with_bodies)
+            self._kept.weigh(rendering)
+        else:
+            whole = await view.with_bodies(records) if form.needs_body else records
+            text = render(whole, form, shape, view.clock())
+        if text.tails is None:
+            return list(zip(records, text.heads, strict=True))
+        rows = (head + tail for head, tail in zip(text.heads, text.tails, strict=True))
+        return list(zip(records, rows, strict=True))
 
     # --- fan-out ----------------------------------------------------------------------------------
 
@@ -265,11 +293,11 @@ class Watches:
             for standing, count in by_standing.items():
                 yield (str(hub.view.gvr), standing), count
 
-    def enter(self, view: ResourceView, make: Callable[[Hub], Watcher]) -> Watcher:
+    def enter(self, view: ResourceView, kept: Kept, make: Callable[[Hub], Watcher]) -> Watcher:
         """A new watcher of a view."""
         hub = self._hubs.get(id(view))
         if hub is None:
-            hub = self._hubs[id(view)] = Hub(view)
+            hub = self._hubs[id(view)] = Hub(view, kept)
         watcher = make(hub)
         hub.enter(watcher)
         self._empty.clear()

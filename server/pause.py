@@ -23,6 +23,7 @@ class Pause:
         return time.perf_counter() >= self._until
 
     async def __call__(self) -> None:
+        """Let others run, if the step has lasted long enough."""
         if self.due:
             await asyncio.sleep(0)
             self._until = time.perf_counter() + STEP_SECONDS

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from kube.version import ServerVersion
 from kube.watch_event import encode_event
 from server.bookmarks import bookmark_form
-from server.objects import ItemForm, Shape, row_cells
+from server.objects import ItemForm, Shape
 from server.watch_stream import Framing, frame
 from store.record import pack
 from tables.row import finish
@@ -126,13 +126,22 @@ class EventWriter:
         Raises:
             ValueError: the record has no row for a Table.
         """
+        item = self._now().shape.item(record, form, self._clock())
+        return self.item_line(event, record.rv, item, form, first=first)
+
+    def item_line(self, event: ObjectEvent, rv: int, item: bytes, form: ItemForm, *, first: bool) -> bytes:
+        """One event about an object whose text, as in a list of this form, is there already."""
         known = self._now()
-        if form.kind == "object":
-            return encode_event(event, known.shape.whole(record))
-        if form.kind == "partial":
-            return encode_event(event, known.shape.partial(record, form.version))
-        row = row_cells(record, self._clock()) + known.shape.row_object(record, form)
-        return encode_event(event, _table(known, record.rv, row, form, first))
+        if form.kind == "table":
+            return encode_event(event, _table(known, rv, item, form, first))
+        if form.kind == "object" and known.shape.type_prefix:
+            return encode_event(event, b"{" + known.shape.type_prefix + item[1:])
+        return encode_event(event, item)
+
+    @property
+    def shape(self) -> Shape:
+        """What all objects of the resource have in common."""
+        return self._now().shape
 
     def bookmark(self, rv: int, form: ItemForm, *, first: bool, initial_end: bool = False) -> bytes:
         """A BOOKMARK at `rv`; `initial_end`: the one that ends the initial events."""

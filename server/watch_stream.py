@@ -181,6 +181,7 @@ class HttpStream:
             response.headers.add(name, value)
         response = await request.respond(response)
         stream = cls(request, response)
+        stream._let_go_of(request)
         # A quiet stream is no stalled one: the server would cut it without its last chunk.
         stream._owner.response_timeout = math.inf
         if stream.framing is Framing.CHUNKED:
@@ -193,6 +194,12 @@ class HttpStream:
             stream._http.stage = Stage.RESPONSE
         stream._transport.set_protocol(stream._connection)
         return stream
+
+    def _let_go_of(self, request: Request) -> None:
+        """Free what the request's head takes: a token of some KB would be held twice more, for hours."""
+        request.head = b""
+        if not self._http.recv_buffer:
+            self._http.recv_buffer.clear()  # an emptied buffer keeps its size otherwise
 
     def write(self, data: bytes) -> None:
         """Write framed events without waiting; nothing happens on a lost connection."""

@@ -18,7 +18,7 @@ from server.hub import MAX_BUFFERED_BYTES, Standing
 from server.matching import Selectors
 from server.pause import Pause
 from server.scope import NOTHING, Scope, ScopeKind
-from server.snapshot import Snapshot, narrowed, pick, take
+from server.snapshot import Piece, Snapshot, narrowed, pick, take
 from server.view import Gone, Unusable
 from server.watch_events import BodyGone, error_line, event_of
 from server.watch_stream import frame
@@ -42,8 +42,9 @@ BOOKMARK_SECONDS = 60.0
 BOOKMARK_BEFORE_END_SECONDS = 2.0
 """How long before its deadline a watch gets one more, so that the next one begins where this one ends."""
 
-WRITE_BYTES = 64 * 1024
-"""Bytes collected for one write while the history or the initial events are sent."""
+WRITE_BYTES = 16 * 1024
+"""Bytes collected for one write while the history or the initial events are sent: one TLS record.
+A TLS connection keeps a buffer as big as the biggest write it has seen."""
 
 
 class _Over(Exception):
@@ -344,11 +345,14 @@ class Watcher:
         pause = Pause()
         page = await pick(snapshot, Selectors(self.selection.labels, self.selection.fields), None, 0, pause)
         for piece in page.pieces:
-            records = [record for record in piece.block.selected(piece.mask) if wanted is None or wanted(record)]
-            if self.form is not None and self.form.needs_body:
-                records = await self.hub.view.with_bodies(records)
-            for record in records:
-                self._add_line(event, record)
+            shown = piece if wanted is None else Piece(piece.block, piece.mask & piece.block.where(wanted))
+            if not shown.mask:
+                continue
+            if self.form is None:
+                raise _Over
+            for record, item in await self.hub.items(shown, self.form):
+                self._add(self.hub.writer.item_line(event, record.rv, item, self.form, first=self._first))
+                self._first = False
                 await self._keep_pace(pause)
         self._look_up()
 
@@ -388,12 +392,6 @@ class Watcher:
         if self.form is None:
             raise _Over
         self._add(self.hub.writer.bookmark(rv, self.form, first=self._first, initial_end=initial_end))
-        self._first = False
-
-    def _add_line(self, event: ObjectEvent, record: Record) -> None:
-        if self.form is None:
-            raise _Over
-        self._add(self.hub.writer.line(event, record, self.form, first=self._first))
         self._first = False
 
     def _add(self, line: bytes) -> None:

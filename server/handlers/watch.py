@@ -44,7 +44,8 @@ async def watch(ctx: RequestContext) -> HTTPResponse | None:
     assert scope is not None
     assert options is not None
     assert representation is not None
-    view = await ctx.replica.views.open(resource.gvr)
+    views, watches = ctx.replica.views, ctx.replica.watches
+    view = await views.open(resource.gvr)
     rv = resource_version(options.resource_version, verb="watch", version=ctx.replica.version)
     check_include_object(representation, options.include_object)
     check_stream(representation)
@@ -65,13 +66,13 @@ async def watch(ctx: RequestContext) -> HTTPResponse | None:
     # A list of metadata is nothing that an event could show.
     form = None if representation.metadata_list else item_form(representation, options.include_object)
     lifetime = Lifetime(started + _seconds(options), options.allow_bookmarks)
-    watcher = ctx.replica.watches.enter(view, lambda hub: Watcher(hub, selection, form, stream, lifetime))
+    watcher = watches.enter(view, views.kept, lambda hub: Watcher(hub, selection, form, stream, lifetime))
     try:
         if fault is not None:
             watcher.fail(fault)
         await _follow(ctx, watcher, begin)
     finally:
-        ctx.replica.watches.leave(watcher)
+        watches.leave(watcher)
     return None
 
 

@@ -18,6 +18,7 @@ from kube.version import ServerVersion
 from server.history import Change, Key
 from server.hub import Hub, Watches
 from server.objects import OBJECT, ItemForm
+from server.rendering import Kept
 from server.scope import ALL, Scope
 from server.space import Space
 from server.view import Gone, ResourceView
@@ -32,6 +33,7 @@ from tables.row import Row
 
 PODS = GVR("", "v1", "pods")
 LATEST = ServerVersion(1, 36)
+KEPT = Kept(1 << 20)
 COLUMNS = b'[{"name":"Name","type":"string","format":"name","description":"","priority":0}]'
 
 
@@ -65,7 +67,7 @@ class Log:
     entries: list[Change] = field(default_factory=list)
     packed: dict[tuple[Key, int], bytes] = field(default_factory=dict)
 
-    async def hydrate(self, shard: str) -> None:
+    async def hydrate(self, shard: str | None) -> None:
         raise AssertionError(f"{shard} is held from the start")
 
     async def store_position(self) -> int:
@@ -80,6 +82,9 @@ class Log:
         if after < self.floor:
             raise Gone(after, self.floor)
         return [change for change in self.entries if after < change.rv <= upto and change.shard in shards]
+
+    async def look_up(self, namespace: str, name: str) -> tuple[Record | None, int]:
+        raise AssertionError(f"{namespace}/{name} is read from the view")
 
     async def bodies(self, records: Collection[Record]) -> dict[Key, bytes]:
         await asyncio.sleep(0)
@@ -162,7 +167,7 @@ class World:
         def make(hub: Hub) -> Watcher:
             return Watcher(hub, selection, form, taken, lifetime)
 
-        return self.watches.enter(self.view, make)
+        return self.watches.enter(self.view, KEPT, make)
 
 
 class FakeStream:
@@ -265,5 +270,5 @@ async def settled(rounds: int = 30) -> None:
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     """Wait for something that takes real time, such as a second process or a timer."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - nothing tells when it holds
+        while not condition():
             await asyncio.sleep(0.005)

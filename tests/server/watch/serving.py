@@ -11,7 +11,7 @@ import itertools
 import socket
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from sanic import Request, Sanic
 from sanic.response import HTTPResponse
@@ -28,7 +28,7 @@ from server.metrics import Metrics
 from server.negotiation import negotiate
 from server.request_context import RequestContext
 from server.scope import ALL, Scope
-from tests.server.watch.harness import LATEST, World
+from tests.server.watch.harness import KEPT, LATEST, World
 
 PODS_RESOURCE_VERBS = frozenset({"get", "list", "watch"})
 _numbers = itertools.count()
@@ -71,7 +71,7 @@ class Served:
         self.rv_time: int | None = 0
         self.handlers = 0
         self.replica: Any = SimpleNamespace(
-            views=SimpleNamespace(open=self._open),
+            views=SimpleNamespace(open=self._open, kept=KEPT),
             reader=SimpleNamespace(rv_time=self._rv_time),
             control=self.control,
             watches=world.watches,
@@ -97,10 +97,9 @@ class Served:
         listener.bind(("127.0.0.1", 0))
         self.port: int = listener.getsockname()[1]
         server = await self.app.create_server(sock=listener, return_asyncio_server=True, ssl=self.ssl)
-        assert server is not None
-        self.server = server
-        await server.startup()
-        await server.start_serving()
+        self.server = cast("Any", server)
+        await self.server.startup()
+        await self.server.start_serving()
         return self
 
     async def __aexit__(self, *_: object) -> None:

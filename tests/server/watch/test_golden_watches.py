@@ -23,7 +23,7 @@ from server.view import ResourceView
 from store.entry import Entry
 from tests.replay.world import cases, histories
 from tests.server.recorded import VERSION, definitions, extractor, load, recorded_view, resources
-from tests.server.watch.harness import FakeStream, Running, World, settled
+from tests.server.watch.harness import KEPT, FakeStream, Running, World, settled
 from tests.server.watch.serving import Connection, Served
 
 GROUPS = ("watch", "random-watch", "watch-options", "options", "accept", "path")
@@ -31,6 +31,12 @@ GROUPS = ("watch", "random-watch", "watch-options", "options", "accept", "path")
 _BOOKMARK_RV = re.compile(rb'"resourceVersion":"\d+"')
 _AGES = (0.0, 0.5, 1.0, -0.5)
 """Seconds around the recorded instant, which is sharp to a second, at which ages must be right."""
+
+
+def understood(target: str) -> paths.RequestInfo:
+    """What a path with a query asks for."""
+    path, _, query = target.partition("?")
+    return paths.parse("GET", path, query, VERSION)
 
 
 class GoldenServed(Served):
@@ -41,7 +47,7 @@ class GoldenServed(Served):
         self.instants: dict[str, float] = {}
 
     def _context(self, request: Request) -> RequestContext:
-        gvr = paths.parse("GET", *request.raw_url.decode().partition("?")[::2], VERSION).gvr
+        gvr = understood(request.raw_url.decode()).gvr
         assert gvr is not None
         self.world.meta, _ = load(gvr)
         verbs = frozenset(resources()[gvr]["verbs"])
@@ -52,7 +58,7 @@ class GoldenServed(Served):
         async def opened(_gvr: object) -> ResourceView:
             return view
 
-        parts = {**vars(self.replica), "views": SimpleNamespace(open=opened), "clock": view.clock}
+        parts = {**vars(self.replica), "views": SimpleNamespace(open=opened, kept=KEPT), "clock": view.clock}
         ctx.replica = cast("Any", SimpleNamespace(**parts))
         return ctx
 
@@ -61,7 +67,7 @@ def is_ours(case: dict[str, Any]) -> bool:
     """Whether the case is a watch that is served from the store: not protobuf, and with columns that were recorded."""
     if case["group"] not in GROUPS or "watch" not in case["path"]:
         return False
-    info = paths.parse("GET", *case["path"].partition("?")[::2], VERSION)
+    info = understood(case["path"])
     return (
         info.verb == "watch"
         and info.gvr in resources()

@@ -303,8 +303,8 @@ async def test_drain_ends_with_a_bookmark() -> None:
         stream = await running.start(NOW)
         world.change("a")
         world.advance(130)
-        for watcher, task in running.tasks:
-            task.add_done_callback(lambda _, watcher=watcher: world.watches.leave(watcher))
+        watcher, task = running.tasks[0]
+        task.add_done_callback(lambda _: world.watches.leave(watcher))
         await world.watches.drain(5.0)
         assert [(e["type"], e["object"]["metadata"]["resourceVersion"]) for e in stream.events] == [
             ("MODIFIED", "101"), ("BOOKMARK", "130"),
