@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis import exceptions
 
@@ -15,13 +16,30 @@ if TYPE_CHECKING:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Name redis-py's errors as ours. Everything that talks to Redis runs inside of it."""
+    """Name redis-py's errors as ours. Everything that talks to Redis runs inside of it.
+
+    redis-py sends under `asyncio.wait_for`, which before Python 3.12 loses a cancellation that comes together with
+    the result: the task would go on for ever. Here it is found again.
+    """
+    task = _current_task()
+    before = task.cancelling() if task is not None else 0
     try:
         yield
-    except exceptions.RedisError as error:
-        raise translate(error) from error
-    except OSError as error:
+    except (exceptions.RedisError, OSError) as error:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        if isinstance(error, exceptions.RedisError):
+            raise translate(error) from error
         raise StoreUnavailable(str(error) or type(error).__name__) from error
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None  # there is no loop: a measurement
 
 
 def translate(error: BaseException) -> StoreError:
