@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 import msgspec
 
@@ -20,7 +20,7 @@ BUFFER_LIMIT = 20_000
 """Lines waiting at most (some 8 MB); above it new ones are dropped and counted: a full disk stops no request."""
 
 
-class Line(NamedTuple):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """One request, in the order in which the JSON shows it."""
 
     time: float
@@ -35,6 +35,7 @@ class Line(NamedTuple):
     resource: str
     scope: str
     client: str
+    message: str = "request"
 
 
 class AccessLog:
@@ -68,10 +69,7 @@ class AccessLog:
     def _write(self, lines: list[Line]) -> None:
         if not lines:
             return
-        encode = self._encoder.encode
-        text = b"\n".join(
-            encode({"message": "request", **line._asdict(), "seconds": round(line.seconds, 6)}) for line in lines
-        )
+        text = self._encoder.encode_lines(lines)
         stream = self._stream or sys.stdout
-        stream.write(text.decode("utf-8", "replace") + "\n")
+        stream.write(text.decode())
         stream.flush()

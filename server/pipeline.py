@@ -13,7 +13,7 @@ import os
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from kube import paths, status
 from kube.paths import RequestInfo
@@ -37,6 +37,7 @@ from server.request_context import RequestContext, warning_header
 from server.scope import Scope
 from server.tls import certificate_names
 from server.view import AskUpstream, ResourceView, Unusable
+from server.whole_answer import WholeAnswer
 
 if TYPE_CHECKING:
     import ssl
@@ -75,6 +76,21 @@ class Plan:
     memo: dict[object, object] = field(default_factory=dict)
 
 
+class _Presented(NamedTuple):
+    """What a request's Authorization header holds. `other`: something that is no bearer token."""
+
+    token: str | None
+    digest: bytes
+    other: bool
+
+    @classmethod
+    def of(cls, request: Request) -> _Presented:
+        """Without looking at WebSocket subprotocols: these are for requests that have no such header."""
+        authorization = request.headers.get("authorization")
+        token = authn.bearer_token(authorization) if authorization else None
+        return cls(token, authn.token_digest(token) if token else b"", bool(authorization) and token is None)
+
+
 class Pipeline:
     """Answers requests; one per replica."""
 
@@ -101,7 +117,10 @@ class Pipeline:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it was, the client gets an answer
                 response = self._failed(ctx, error)
-            if response is not None:
+            if type(response) is WholeAnswer:
+                ctx.status = response.status
+                await response.send_whole(http)
+            elif response is not None:
                 http.respond(response)
                 ctx.status = response.status
                 await response.send(end_stream=True)
@@ -127,33 +146,30 @@ class Pipeline:
         )
 
     async def _answer(self, ctx: RequestContext) -> HTTPResponse | None:
-        request = ctx.request
-        head = request.headers
-        authorization = head.get("authorization")
-        key = self._plan_key(ctx, authorization)
+        credential = _Presented.of(ctx.request)
+        key = self._plan_key(ctx, credential)
         plan = self._plans.get(key)
         if plan is None or plan.generation != self._replica.catalogue.generation or not plan.standing.valid:
-            return await self._decide(ctx, authorization, key)
+            return await self._decide(ctx, credential, key)
         ctx.info = plan.info
-        identity = await self._identify(ctx, authorization)
+        identity = await self._identify(ctx, credential)
         ctx.user, ctx.credential = identity.user, identity.credential
         if identity.user != plan.user:
-            return await self._decide(ctx, authorization, key)
+            return await self._decide(ctx, credential, key)
         self._plans.move_to_end(key)
         self._refuse_impersonation(ctx)
         return await self._follow(ctx, plan)
 
-    def _plan_key(self, ctx: RequestContext, authorization: str | None) -> tuple[object, ...]:
+    def _plan_key(self, ctx: RequestContext, credential: _Presented) -> tuple[object, ...]:
         request = ctx.request
         head = request.headers
         # The token itself is not kept: see `authn`. A certificate's user is compared with the plan's.
-        who = authn.token_digest(authorization) if authorization else b""
         agent = head.get("user-agent") or ""
-        return who, request.method, request.raw_url, head.get("accept"), agent.startswith(_BROWSERS)
+        return credential.digest, request.method, request.raw_url, head.get("accept"), agent.startswith(_BROWSERS)
 
     # Identify
 
-    async def _identify(self, ctx: RequestContext, authorization: str | None) -> Identity:
+    async def _identify(self, ctx: RequestContext, credential: _Presented) -> Identity:
         """Who it is: by certificate, else by token.
 
         Raises:
@@ -161,14 +177,15 @@ class Pipeline:
         """
         if self._replica.settings.client_ca and (found := _certificate_identity(ctx.request)) is not None:
             return found
-        protocols = ctx.request.headers.getall("sec-websocket-protocol", ()) if not authorization else ()
-        token = authn.bearer_token(authorization, protocols)
+        token, digest = credential.token, credential.digest
         authenticator = self._replica.authenticator
         if token is None:
-            if authorization:
+            if credential.other:
                 raise status.unauthorized()  # credentials of a kind that nobody here knows
-            return authenticator.nobody()
-        digest = authn.token_digest(token)
+            token = authn.bearer_token(None, ctx.request.headers.getall("sec-websocket-protocol", ()))
+            if token is None:
+                return authenticator.nobody()
+            digest = authn.token_digest(token)
         user = authenticator.cached(digest) or await authenticator.token(token, digest)
         return Identity(user, Credential(CredentialKind.TOKEN, token))
 
@@ -179,14 +196,14 @@ class Pipeline:
     # Decide
 
     async def _decide(
-        self, ctx: RequestContext, authorization: str | None, key: tuple[object, ...]
+        self, ctx: RequestContext, credential: _Presented, key: tuple[object, ...]
     ) -> HTTPResponse | None:
         """The whole way, for a request that was not seen before."""
         replica = self._replica
         path, _, query = _target(ctx.request).partition("?")
         ctx.info = info = paths.parse(ctx.request.method, path, Query.parse(query, replica.version), replica.version)
         seconds = check_timeout(info, replica.version)
-        identity = await self._identify(ctx, authorization)
+        identity = await self._identify(ctx, credential)
         ctx.user, ctx.credential = identity.user, identity.credential
         self._refuse_impersonation(ctx)
         if not info.is_resource:
@@ -393,7 +410,7 @@ class Pipeline:
                 request.raw_url.decode("latin-1"),
                 code,
                 ctx.source,
-                seconds,
+                round(seconds, 6),
                 ctx.audit_id,
                 info.verb,
                 label,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sanic.response import HTTPResponse
 
 from server.metrics import OTHER
+from server.whole_answer import WholeAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,7 +99,7 @@ class RequestContext:
         merged = self.headers(content_type, age_seconds)
         if headers:
             merged.update(headers)
-        response = HTTPResponse(body, status, merged, content_type)
+        response = WholeAnswer(body, status, merged, content_type)
         for text in self.warnings:
             response.headers.add("Warning", warning_header(text))
         return response
@@ -110,5 +111,5 @@ def warning_header(text: str) -> str:
     >>> warning_header("v1 Endpoints is deprecated in v1.33+")
     '299 - "v1 Endpoints is deprecated in v1.33+"'
     """
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = " ".join(text.splitlines()).replace("\\", "\\\\").replace('"', '\\"')
     return f'299 - "{escaped}"'
