@@ -16,6 +16,12 @@ from aiohttp import web
 
 from tests.replay.world import columns, world
 
+PROGRESS = 1814
+"""The RV that the recorded server had reached when the cases were asked: many of them name it."""
+
+SINGLE = ("/api/v1/namespaces", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
+"""Collections of which an informer asks for single objects: the cluster's identity, and printer columns."""
+
 USERS = {
     "admin-token": ("admin", ["system:masters", "system:authenticated"]),
     "larder-token": ("larder", ["system:masters", "system:authenticated"]),
@@ -25,9 +31,13 @@ USERS = {
 
 
 class RepeatingUpstream:
-    """Serves `world()`, optionally with one list replaced and its watch lines held until `release`."""
+    """Serves `world()`, optionally with one list replaced and its watch lines held until `release`.
 
-    def __init__(self, history: dict[str, Any] | None = None) -> None:
+    Every watch begins with a bookmark at `progress`: what other resources had moved on to meanwhile.
+    """
+
+    def __init__(self, history: dict[str, Any] | None = None, progress: int = PROGRESS) -> None:
+        self.progress = progress
         self.lists: dict[str, str] = {path: entry["body"] for path, entry in world()["lists"].items()}
         self._lines: dict[str, list[str]] = {}
         if history is not None:
@@ -102,8 +112,9 @@ class RepeatingUpstream:
             self.seen["list"] += 1
             entry = world()["lists"][path]
             return web.Response(status=entry["status"], text=self.lists[path], content_type="application/json")
-        if path == "/api/v1/namespaces/kube-system":
-            return self._namespace("kube-system")
+        collection, _, name = path.rpartition("/")
+        if collection in SINGLE and collection in self.lists:
+            return self._object(collection, name)
         if "APIGroupDiscoveryList" in accept.split(",")[0] and path in world()["aggregated"]:
             return self._recorded(world()["aggregated"][path])
         if path in world()["discovery"]:
@@ -120,12 +131,12 @@ class RepeatingUpstream:
             "columnDefinitions": columns().get(path, []),
             "rows": [],
         }
-        return web.json_response(table)
+        return web.Response(text=json.dumps(table, separators=(",", ":")), content_type="application/json")
 
-    def _namespace(self, name: str) -> web.Response:
-        for item in json.loads(self.lists["/api/v1/namespaces"])["items"]:
+    def _object(self, collection: str, name: str) -> web.Response:
+        for item in json.loads(self.lists[collection])["items"]:
             if item["metadata"]["name"] == name:
-                return web.json_response({"kind": "Namespace", "apiVersion": "v1", **item})
+                return web.json_response(item)
         return web.json_response({"kind": "Status", "code": 404, "reason": "NotFound"}, status=404)
 
     @staticmethod
@@ -136,6 +147,9 @@ class RepeatingUpstream:
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
+        kind = world()["lists"][request.path]["kind"]
+        bookmark = {"kind": kind, "apiVersion": "v1", "metadata": {"resourceVersion": str(self.progress)}}
+        await response.write(json.dumps({"type": "BOOKMARK", "object": bookmark}).encode() + b"\n")
         lines = self._lines.get(request.path, [])
         released = asyncio.ensure_future(self._released.wait())
         ended = asyncio.ensure_future(self._ended.wait())
