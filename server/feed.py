@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from store.keys import ResourceKeys
+    from store.meta import Meta
     from store.reader import LogPage, Reader
     from store.record import Record
     from store.subscriber import Subscriber
@@ -45,8 +46,11 @@ HELD_BACK_MOST = 50_000
 POSITION_SECONDS = 1.0
 """How long a read waits for the store's position before it makes do with what is in memory."""
 
-UNREACHABLE_SECONDS = 1.0
-"""After the store did not answer, reads do not ask again for so long."""
+UNREACHABLE_SECONDS, UNREACHABLE_MOST_SECONDS = 1.0, 16.0
+"""After the store did not answer, reads do not ask again for so long: doubling, until something is heard of it."""
+
+HYDRATIONS_AT_ONCE = 8
+"""Of one resource: each holds a shard's objects twice for a moment."""
 
 HYDRATION_SECONDS = 120.0
 """How long reading a shard may take: 100,000 objects need some ten seconds."""
@@ -77,6 +81,8 @@ class Feed:
         self._asking: asyncio.Future[int] | None = None
         self._asking_next: asyncio.Future[int] | None = None
         self._unreachable_until = 0.0
+        self._unreachable_seconds = UNREACHABLE_SECONDS
+        self._hydrating = asyncio.Semaphore(HYDRATIONS_AT_ONCE)
         self._lost_shards: set[str] = set()
         self._lost_everything = False
         """What was held before the view started over, and is to be held again for those who follow it."""
@@ -136,6 +142,7 @@ class Feed:
             self.lost()
             return
         self.view.heard = asyncio.get_running_loop().time()
+        self._unreachable_until, self._unreachable_seconds = 0.0, UNREACHABLE_SECONDS
         if not self.live:
             if len(self._held_back) >= HELD_BACK_MOST:
                 self.lost()
@@ -253,6 +260,7 @@ class Feed:
             if self._new_beginning(page):
                 await self._start_over()
                 return
+            view.away_since = None
             for entry in page.entries:
                 self._catch_entry(entry)
                 if pause.due:
@@ -343,21 +351,28 @@ class Feed:
         """
         view = self.view
         self._scattered = False
-        self._lost_shards |= view.shards.keys()
-        self._lost_everything |= view.holds_all
         while True:
             meta = await self._reader.meta(view.gvr)
             if not meta.readable:
-                view.begin_anew(meta, {}, ())
+                self._nothing_there(meta)
                 return
             places = await self._reader.places(view.gvr)
             shards = await self._reader.shards(view.gvr)
             if places.incarnation == meta.incarnation:
                 break
         self.moves = places.moves
+        self._lost_shards |= view.shards.keys()
+        self._lost_everything |= view.holds_all
         view.begin_anew(msgspec.structs.replace(meta, position=places.position), places.places, shards)
         if view.observed or view.pinned:
             self._background(self._restore(), "restore")
+
+    def _nothing_there(self, meta: Meta) -> None:
+        """The store has not loaded the resource: what is in memory is the best there is."""
+        if self.view.usable:
+            self.view.lose()
+        else:
+            self.view.begin_anew(meta, {}, ())
 
     async def _restore(self) -> None:
         """Hydrate again what was held, and tell those who follow that they must start over."""
@@ -385,7 +400,7 @@ class Feed:
             log.warning("the meta of %s cannot be read: %s", view.gvr, error)
             self.lost()
             return
-        if meta.incarnation != view.incarnation or meta.readable != view.usable:
+        if meta.incarnation != view.incarnation or meta.readable != view.usable or view.away_since is not None:
             self.lost()
         else:
             view.describe(meta)
@@ -429,8 +444,8 @@ class Feed:
 
     async def _hydrate(self, hydration: Hydration) -> None:
         view = self.view
-        await self._follow(hydration.shards)
-        async with asyncio.timeout(HYDRATION_SECONDS):
+        async with self._hydrating, asyncio.timeout(HYDRATION_SECONDS):
+            await self._follow(hydration.shards)
             while True:
                 incarnation = view.incarnation
                 try:
@@ -487,7 +502,8 @@ class Feed:
             return 0
         except (StoreError, TimeoutError) as error:
             log.warning("the position of %s cannot be read: %s", self.view.gvr, error)
-            self._unreachable_until = asyncio.get_running_loop().time() + UNREACHABLE_SECONDS
+            self._unreachable_until = asyncio.get_running_loop().time() + self._unreachable_seconds
+            self._unreachable_seconds = min(2 * self._unreachable_seconds, UNREACHABLE_MOST_SECONDS)
             return 0
 
     async def changes(self, shards: Collection[str], after: int, upto: int) -> list[Change]:

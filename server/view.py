@@ -151,6 +151,9 @@ class ResourceView:
         """The newest RV at which a place may have been forgotten: one that comes up anew may have a past until then."""
         self.heard = self._now()
         """Loop time of the last sign of life from the informer, by way of the store."""
+        self.away_since: float | None = None
+        """Loop time from which on the store does not have the resource (it is empty, or being loaded anew).
+        What is in memory is still served, for as long as it may be stale."""
         self.source: Source | None = None
         self._order: list[str] = []
         self._observers: dict[int, Observer] = {}
@@ -188,8 +191,10 @@ class ResourceView:
     @property
     def stale_seconds(self) -> float:
         """Seconds without news; 0 while heartbeats come."""
-        silent = self._now() - self.heard
-        return silent if silent > STALE_AFTER_SECONDS else 0.0
+        now = self._now()
+        silent = now - self.heard
+        away = now - self.away_since if self.away_since is not None else 0.0
+        return max(silent if silent > STALE_AFTER_SECONDS else 0.0, away)
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -217,13 +222,15 @@ class ResourceView:
             raise Unusable(f"{self.gvr} is {self.meta.state}")
 
     async def fresh(self) -> None:
-        """Wait until the view is as new as the store was at the call.
+        """Wait until the view is as new as the store was at the call. Where the store does not answer, as it is.
 
         Raises:
-            Unusable: the store has not been read for longer than the replica may be stale.
-            TooLargeResourceVersion: the view did not catch up in time.
+            Unusable: the view did not catch up in time.
         """
-        await self.reach(await self._source().store_position())
+        try:
+            await self.reach(await self._source().store_position())
+        except status.TooLargeResourceVersion as error:
+            raise Unusable(f"{self.gvr} is behind the store: {error}") from error
 
     async def reach(self, rv: int, seconds: float = REACH_SECONDS) -> None:
         """Wait until the view has the position `rv`.
@@ -509,6 +516,7 @@ class ResourceView:
         """Start over, at another incarnation or after a gap that no log covers: nothing is held."""
         self.epoch += 1
         self.describe(meta)
+        self.away_since = None
         self.position = meta.position
         self.forgot = meta.position
         self.fresh_ms = meta.fresh_ms
@@ -522,6 +530,11 @@ class ResourceView:
         self.holds_all = False
         self.generation += 1
         self.advance(meta.position)
+
+    def lose(self) -> None:
+        """The store has lost the resource: go on with what is here."""
+        if self.away_since is None:
+            self.away_since = self._now()
 
     def describe(self, meta: Meta) -> None:
         """The resource's description has changed: columns, for instance."""

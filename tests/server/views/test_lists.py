@@ -7,6 +7,7 @@ import json
 import random
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from server.pause import Pause
 from server.scope import ALL, NOTHING, Scope
 from server.view import AskUpstream, Unusable
 from store.connection import Store
+from store.embedded import EmbeddedRedis
 from tests.server.views.cluster import METADATA, TABLE, VERSION, Cluster, Replica, record_of, until
 
 PATH = "/api/v1/pods"
@@ -409,20 +411,54 @@ async def test_gets_are_as_new_as_asked(pods: Cluster) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_resource_that_is_not_loaded_is_unusable(pods: Cluster) -> None:
-    """While a resource is being loaded its reads are to be forwarded; afterwards they are answered."""
+async def test_a_resource_that_is_loaded_anew_is_served_from_memory(pods: Cluster) -> None:
+    """While the store has lost a resource, who holds it serves it, as stale; who does not forwards. Then all is new."""
     await pods.put("a", "pod-0")
-    async with Replica(pods.store) as replica:
+    before = pods.expected(pods.position)
+    async with Replica(pods.store) as replica, Replica(pods.store) as late:
         await replica.list(PATH)
-        await pods.writer.load_begin()
         view = await replica.views.open(pods.gvr)
-        await until(lambda: not view.usable)
+        await pods.writer.load_begin()
+        await until(lambda: view.stale_seconds)
+        assert (await replica.list(PATH)).items == before
         with pytest.raises(Unusable):
-            await replica.list(PATH)
+            await late.list(PATH)
         await pods.writer.load_commit(500)
         pods.states[500] = {}
-        await until(lambda: view.usable)
-        assert (await replica.list(PATH)).rv == 500
+        await until(lambda: not view.stale_seconds)
+        for either in (replica, late):
+            found = await either.list(PATH)
+            assert (found.rv, found.items) == (500, [])
+
+
+@pytest.mark.asyncio
+async def test_without_the_store_views_go_on(tmp_path: Path) -> None:
+    """Reads are answered from memory while Redis is gone; it comes back empty, is filled, and they follow it again."""
+    server = EmbeddedRedis()
+    try:
+        await _lose_and_regain(server, server.start(tmp_path), tmp_path)
+    finally:
+        server.stop()
+
+
+async def _lose_and_regain(server: EmbeddedRedis, url: str, tmp_path: Path) -> None:
+    async with await Store.open(url) as store:
+        pods = await Cluster.begin(store)
+        await pods.put("a", "pod-0")
+        before = pods.expected(pods.position)
+        async with Replica(store) as replica:
+            await replica.list(PATH)
+            view = await replica.views.open(pods.gvr)
+            server.stop()
+            for _ in range(3):
+                assert (await replica.list(PATH)).items == before
+            with pytest.raises(Unusable):
+                await replica.list("/api/v1/nodes")
+            assert server.start(tmp_path) == url
+            again = await Cluster.begin(store, position=7)
+            await again.put("b", "pod-1")
+            await until(lambda: view.position == again.position)
+            assert (await replica.list(PATH)).items == again.expected(again.position)
 
 
 @pytest.mark.asyncio
@@ -464,6 +500,6 @@ async def test_views_know_what_they_take(pods: Cluster) -> None:
             assert view.count == sum(space.count for space in view.spaces.values())
             packed = sum(len(record.packed) for space in view.spaces.values() for record in space)
             assert view.packed_bytes == packed
-        families = {name: sample() for name, _, _, sample in replica.views.samples()}
+        families = {name: list(sample()) for name, _, _, sample in replica.views.samples()}
         assert families["larder_view_objects"] == [((str(pods.gvr),), float(view.count))]
         assert families["larder_staleness_seconds"][0][1] >= 0
