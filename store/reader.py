@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from store.record import Record
 
 CHUNK_RECORDS = 100
-"""Records that are read and decoded at once: 1 to 2 ms of the event loop, 0.2 ms of Redis."""
+"""Records that are read and decoded at once, at most: 1 to 2 ms of the event loop, 0.2 ms of Redis."""
+
+CHUNK_BYTES = 1 << 20
+"""Bytes of records that are asked for at once, going by the size of those before."""
 
 CHUNK_PLACES = 2000
 """Places that are decoded at once: some 1 ms."""
@@ -211,10 +214,13 @@ class Reader:
         or goes meanwhile may be given or not, also twice.
         """
         key = self._store.keys(gvr).objects(shard)
-        cursor = 0
+        cursor, count = 0, CHUNK_RECORDS
         while True:
-            cursor, found = await self._store.ask("HSCAN", key, cursor, "COUNT", CHUNK_RECORDS)
+            cursor, found = await self._store.ask("HSCAN", key, cursor, "COUNT", count)
             values = list(found.values())
+            if values:
+                size = sum(map(len, values)) // len(values)
+                count = max(1, min(CHUNK_RECORDS, CHUNK_BYTES // max(size, 1)))
             # A small hash (or one that is being resized) may give more than was asked for.
             for first in range(0, len(values), CHUNK_RECORDS):
                 yield [record.decode(data) for data in values[first : first + CHUNK_RECORDS]]

@@ -269,11 +269,12 @@ class Writer:
         return len(calls)
 
     async def _make_room(self) -> bool:
-        """Trim half of what the logs hold; False if they were empty."""
+        """Give up the oldest quarter of the logs; False if they were empty."""
         meta = await self.resume()
         if meta.log_bytes <= 0:
             return False
-        await self.trim(meta.log_bytes // 2)
+        # The last crumbs go at once: they would not make room one by one.
+        await self.trim(meta.log_bytes * 3 // 4 if meta.log_bytes > self._minimum else 0)
         return True
 
     def _apply_call(self, event: Event, before: int, data: bytes) -> Call:

@@ -166,6 +166,24 @@ async def test_after_a_failing_event_all_later_ones_fail(pods: Stage) -> None:
     assert await pods.reader.position(pods.gvr) == 110
 
 
+async def test_a_store_that_went_back_is_repaired_by_going_on_from_there(pods: Stage) -> None:
+    """After a failover to an older copy the writer is told the position, and the events since then make it whole."""
+    events = [Event("M", rv, make(f"p{rv % 3}", rv)) for rv in range(101, 111)]
+    await pods.writer.apply_many(events[:5])
+    keys = [key async for key in pods.store.redis.scan_iter(match=f"{pods.keys.base}*")]
+    copy = {key: await pods.store.redis.dump(key) or b"" for key in keys}
+    await pods.writer.apply_many(events[5:9])
+    for key, value in copy.items():
+        await pods.store.redis.restore(key, 0, value, replace=True)
+    with pytest.raises(PositionMismatch) as refused:
+        await pods.writer.apply_many(events[9:])
+    assert refused.value.position == 105
+    await pods.writer.resume()
+    await pods.writer.apply_many([event for event in events if event.rv > pods.writer.position])
+    assert [entry.rv for entry in await pods.log(100)] == list(range(101, 111))
+    assert {record.rv for record in (await pods.objects("-")).values()} == {108, 109, 110}
+
+
 async def test_a_fence_lost_within_a_batch_tells_how_far_it_came(pods: Stage) -> None:
     """Batches are cut; a takeover between two of them leaves the first whole and the rest undone."""
     events = [Event("A", 101 + i, make(f"p{i}", 101 + i, payload=bytes(500_000))) for i in range(6)]

@@ -182,6 +182,16 @@ async def test_a_hydration_and_the_log_make_the_shard(pods: Stage) -> None:
     assert copy == {key.removeprefix("a/"): record for key, record in (await pods.objects("-")).items()}
 
 
+async def test_big_records_are_scanned_in_smaller_chunks(pods: Stage) -> None:
+    """A scan asks for fewer records at once where they are big, and still finds them all."""
+    await pods.writer.load_begin()
+    await pods.writer.load([(make(f"p{i}", i + 1, payload=bytes(40_000)), "-") for i in range(400)])
+    await pods.writer.load_commit(500)
+    chunks = [chunk async for chunk in pods.reader.scan(pods.gvr, "-")]
+    assert {record.name for chunk in chunks for record in chunk} == {f"p{i}" for i in range(400)}
+    assert max(len(chunk) for chunk in chunks[1:]) < 40
+
+
 async def test_a_hydration_is_outdated_by_moves_loads_and_cut_logs(pods: Stage) -> None:
     """What the log cannot complete is noticed: a namespace moved, the history began anew, the log is cut."""
     await pods.put("web")

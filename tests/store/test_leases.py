@@ -50,7 +50,7 @@ async def test_a_lease_ends_unless_renewed(store: Store) -> None:
         await one.renew()
         assert await two.acquire() is None
     async with asyncio.timeout(10):
-        while await two.acquire() is None:  # noqa: ASYNC110 (there is no event to wait for)
+        while await two.acquire() is None:
             await asyncio.sleep(0.02)
     with pytest.raises(Fenced):
         await one.renew()

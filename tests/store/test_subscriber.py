@@ -33,7 +33,7 @@ async def following(subscriber: Subscriber) -> Message | Resync:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that nobody tells of."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 (there is no event to wait for)
+        while not condition():
             await asyncio.sleep(0.005)
 
 
@@ -153,6 +153,17 @@ async def test_subscribing_while_redis_is_away_waits_for_it(tmp_path: Path) -> N
                 assert await following(subscriber) == Message(name, b"x")
     finally:
         server.stop()
+
+
+async def test_a_subscription_that_is_not_confirmed_is_given_up(store: Store, subscriber: Subscriber) -> None:
+    """Whoever does not hear from Redis in time is told; when the channel comes true after all, so is RESYNC."""
+    await subscriber.subscribe(f"{store.prefix}one")
+    await store.redis.execute_command("CLIENT", "PAUSE", 300, "ALL")  # type: ignore[no-untyped-call]
+    with pytest.raises(StoreUnavailable):
+        await subscriber.subscribe(f"{store.prefix}two", timeout_seconds=0.05)
+    assert await following(subscriber) is RESYNC
+    assert await publish(store, "two", b"x") == 1
+    assert await following(subscriber) == Message(f"{store.prefix}two", b"x")
 
 
 async def test_a_silent_connection_is_probed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
