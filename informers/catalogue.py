@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from informers import metrics
 from informers.backoff import Backoff
 from informers.coverage import Pattern, cover
 from kube.client import UpstreamClient
 from kube.discovery import Catalogue, Document, Key, discover, openapi
-from kube.resources import CUSTOM_RESOURCE_DEFINITIONS
+from kube.resources import CUSTOM_RESOURCE_DEFINITIONS, GVR, Resource
 from kube.status import StatusError
 from kube.upstream_error import UpstreamError
 from store.catalogue import CatalogueEntry
-from store.catalogue_writer import CatalogueWriter
+from store.catalogue_writer import CatalogueWriter, claim
 from store.connection import Store
 from store.documents import StoredDocument
 from store.errors import StoreError, WriteRefused
@@ -34,21 +34,36 @@ OPENAPI_SECONDS = 300.0
 """Between two looks at the OpenAPI documents: megabytes, and clients can live with old ones."""
 
 
+_METADATA = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+_METADATA_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+
+
 class CatalogueKeeper:
     """Writes the catalogue while it holds the global lease; `poke` makes it look at once."""
 
     def __init__(
-        self, store: Store, client: UpstreamClient, worker: str, patterns: Sequence[Pattern], lease_seconds: float
+        self,
+        store: Store,
+        client: UpstreamClient,
+        worker: str,
+        patterns: Sequence[Pattern],
+        *,
+        cluster: str,
+        lease_seconds: float,
     ) -> None:
+        """`cluster` is its uid."""
         self._store = store
         self._client = client
         self._lease = Lease(store, None, worker, seconds=lease_seconds)
         self._lease_seconds = lease_seconds
         self._patterns = patterns
+        self._cluster = cluster
         self._poked = asyncio.Event()
         self._catalogue: Catalogue | None = None
         self._openapi: dict[Key, Document] = {}
         self._openapi_at = float("-inf")
+        self._published: dict[Key, Document] = {}
+        self._custom: dict[GVR, bool] = {}
         self._warned: set[str] = set()
 
     def poke(self) -> None:
@@ -74,6 +89,9 @@ class CatalogueKeeper:
             await _quietly_release(self._lease)
 
     async def _keep(self, writer: CatalogueWriter) -> None:
+        # Nothing is known of what is in the store: another worker wrote it, or it was lost with Redis.
+        self._published = {}
+        await claim(self._store, self._cluster)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._renew(), name="renew the catalogue's lease")
             while True:
@@ -96,47 +114,82 @@ class CatalogueKeeper:
 
     async def _look(self, writer: CatalogueWriter) -> None:
         catalogue = await discover(self._client, self._catalogue)
-        changed = catalogue is not self._catalogue
-        self._catalogue = catalogue
+        new, self._catalogue = catalogue is not self._catalogue, catalogue
+        metrics.discovery_errors.set(len(catalogue.errors))
         for group, error in catalogue.errors.items():
-            log.warning("discovery of %s: %s; what was known of it stays", group, error)
+            self._warn(f"discovery of {group}: {error}; what was known of it stays")
         resources, idle = cover(self._patterns, catalogue.resources.values(), catalogue.preferred)
         for pattern in idle:
-            if pattern.text not in self._warned and not pattern.excludes:
-                self._warned.add(pattern.text)
-                log.warning("--resources %s matches nothing that upstream lets us list and watch", pattern.text)
-        custom = await self._custom() if changed else None
-        if custom is not None:
-            await writer.put_resources(
-                {
-                    resource.gvr: CatalogueEntry(
-                        resource=resource,
-                        list_kind=f"{resource.kind}List",
-                        typed=f"{resource.gvr.resource}.{resource.gvr.group}" not in custom,
-                        custom=f"{resource.gvr.resource}.{resource.gvr.group}" in custom,
-                    )
-                    for resource in resources
-                }
-            )
+            if not pattern.excludes:
+                self._warn(f"--resources {pattern.text} matches nothing that upstream lets us list and watch")
+        custom = await self._defined(resources)
+        await writer.put_resources(
+            {
+                resource.gvr: CatalogueEntry(
+                    resource=resource,
+                    list_kind=f"{resource.kind}List",
+                    typed=resource.gvr not in custom,
+                    custom=resource.gvr in custom,
+                )
+                for resource in resources
+            }
+        )
         metrics.covered.set(len(resources))
         await writer.put_upstream({"version": catalogue.version})
-        if time.monotonic() - self._openapi_at >= OPENAPI_SECONDS or changed:
-            self._openapi = await openapi(self._client, self._openapi)
-            self._openapi_at = time.monotonic()
-        documents = {**catalogue.documents, **self._openapi}
-        await writer.put_documents(
-            {key: StoredDocument(found.status, found.headers, found.body) for key, found in documents.items()}
-        )
-        await writer.drop_documents(set(documents))
+        await self._publish(writer, catalogue.documents)
+        if new or time.monotonic() - self._openapi_at >= OPENAPI_SECONDS:
+            try:
+                self._openapi = await openapi(self._client, self._openapi)
+                self._openapi_at = time.monotonic()
+            except (StatusError, UpstreamError) as error:
+                self._warn(f"OpenAPI documents: {error}")
+        await self._publish(writer, self._openapi)
+        await writer.drop_documents({*catalogue.documents, *self._openapi})
 
-    async def _custom(self) -> set[str]:
+    async def _publish(self, writer: CatalogueWriter, documents: Mapping[Key, Document]) -> None:
+        """Store documents that are not known to be there."""
+        fresh = {key: found for key, found in documents.items() if self._published.get(key) != found}
+        await writer.put_documents(
+            {key: StoredDocument(found.status, found.headers, found.body) for key, found in fresh.items()}
+        )
+        self._published |= fresh
+
+    def _warn(self, text: str) -> None:
+        """Say something once: it stays true for as long as nobody does anything about it."""
+        if text not in self._warned:
+            self._warned.add(text)
+            log.warning("%s", text)
+
+    async def _defined(self, resources: Sequence[Resource]) -> set[GVR]:
+        """Which of them are defined by a CRD: asked for those that are new, since only a new one can be another."""
+        known = {resource.gvr: self._custom[resource.gvr] for resource in resources if resource.gvr in self._custom}
+        new = [resource for resource in resources if resource.gvr not in known and "." in resource.gvr.group]
+        names = await self._definitions() if len(new) > 1 else None
+        for resource in new:
+            name = _crd_name(resource)
+            known[resource.gvr] = await self._exists(name) if names is None else name in names
+        self._custom = known
+        return {gvr for gvr, custom in known.items() if custom}
+
+    async def _exists(self, name: str) -> bool:
+        """Whether there is a CRD of this name."""
+        response = await self._client.request(
+            "GET", CUSTOM_RESOURCE_DEFINITIONS.path(name=name), headers={"Accept": f"{_METADATA},application/json"},
+            verb="get", resource=str(CUSTOM_RESOURCE_DEFINITIONS), cause="discovery",
+        )  # fmt: skip
+        return response.status != 404 and bool(response.checked())
+
+    async def _definitions(self) -> set[str]:
         """The names of all CRDs: `plural.group`."""
-        accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
         found = await self._client.get_json(
-            CUSTOM_RESOURCE_DEFINITIONS.path(), headers={"Accept": accept}, verb="list",
+            CUSTOM_RESOURCE_DEFINITIONS.path(), headers={"Accept": f"{_METADATA_LIST},application/json"}, verb="list",
             resource=str(CUSTOM_RESOURCE_DEFINITIONS), cause="discovery",
         )  # fmt: skip
         return {item["metadata"]["name"] for item in found.get("items") or ()}
+
+
+def _crd_name(resource: Resource) -> str:
+    return f"{resource.gvr.resource}.{resource.gvr.group}"
 
 
 async def _quietly_release(lease: Lease) -> None:

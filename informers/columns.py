@@ -1,19 +1,21 @@
 """How a resource's Tables are printed, and whether they are right: learned from upstream, checked against it.
 
-The columns are upstream's own (a Table of one row tells them); the cells are ours. Faithful or not at all: rows that
+The columns are upstream's own (a Table tells them); the cells are ours. Faithful or not at all: rows that
 upstream prints are compared with ours, and where one differs, Tables of the resource are not served from the store.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from kube.client import UpstreamClient
-from kube.resources import CUSTOM_RESOURCE_DEFINITIONS, GVR, Resource
-from kube.status import StatusError
+from kube.resources import GVR, Resource
+from kube.status import StatusError, TooManyRequests, Unauthorized
+from kube.upstream_error import UpstreamBroken
 from kube.version import ServerVersion
 from store.meta import TableInfo
 from tables.columns import Columns
@@ -26,8 +28,8 @@ TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 SAMPLE_ROWS = 50
 """Rows that are compared: enough to meet most of a printer's branches, few enough to cost upstream nothing."""
 
-CLOCK_SECONDS = (0, -1, 1, -2, 2, -3, 3)
-"""Upstream's clock may differ from ours by so much: a row is right if it is at one of these."""
+CLOCK_SECONDS = tuple(sorted((step / 10 for step in range(-30, 31)), key=abs))
+"""Upstream may have printed a row so long before or after our now: it is right if it is at one of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,87 +52,98 @@ class Definition:
         return cls()
 
 
-async def definition(client: UpstreamClient, gvr: GVR) -> Definition | None:
-    """The definition of a custom resource, or None where the resource has none (built in, or aggregated).
+class SampleRow(msgspec.Struct):
+    """A row as upstream printed it, with the whole object."""
 
-    Raises:
-        StatusError, UpstreamError: upstream could not say.
-    """
-    if "." not in gvr.group:
-        return None
-    try:
-        crd = await client.get_json(
-            CUSTOM_RESOURCE_DEFINITIONS.path(name=f"{gvr.resource}.{gvr.group}"),
-            verb="get", resource=str(CUSTOM_RESOURCE_DEFINITIONS), cause="columns",
-        )  # fmt: skip
-    except StatusError as error:
-        if error.code == 404:
-            return None
-        raise
-    return Definition.of(crd, gvr.version)
+    cells: msgspec.Raw
+    conditions: msgspec.Raw | None = None
+    object: dict[str, Any] | None = None
 
 
-async def learn(
-    client: UpstreamClient, resource: Resource, version: ServerVersion, custom: Definition | None
-) -> tuple[TableInfo, Printer | None]:
-    """Ask upstream for the columns, choose the printer, and compare it with rows that upstream printed.
-
-    Raises:
-        StatusError, UpstreamError: upstream refused or did not answer; a 406 (no Tables at all) is no error.
-    """
-    table = await _table(client, resource.gvr)
-    if table is None:
-        return TableInfo(columns=b"[]", served=False, reason="upstream gives no Tables of it"), None
-    columns = Columns.of(table)
-    printer = _printer(resource, columns, version, custom)
-    if printer is None:
-        reason = f"no printer for its columns ({', '.join(columns.names())})"
-        return TableInfo(columns=columns.encode(), served=False, reason=reason), None
-    reason = unfaithful(printer, table.get("rows") or (), client.clock.now())
-    info = TableInfo(
-        columns=columns.encode(), served=not reason, reason=reason, digest=printer.digest, null_rows=printer.null_rows,
-        zero_row=printer.zero_row(), sort_rows=printer.sort_rows,
-    )  # fmt: skip
-    return info, printer
+class _Table(msgspec.Struct):
+    kind: str = ""
+    columns: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"[]"), name="columnDefinitions")
+    rows: list[SampleRow] | None = None
 
 
-def unfaithful(printer: Printer, rows: Sequence[Mapping[str, Any]], now: float) -> str:
-    """The first difference between upstream's rows and ours, as a sentence; empty where there is none.
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What upstream taught: `compared` is the number of rows that were compared with its own."""
 
-    `rows` are rows of a Table with whole objects (`includeObject=Object`), printed at `now`.
-    """
-    for row in rows:
-        obj = row.get("object")
-        if not isinstance(obj, dict):
-            continue
-        ours = printer.row(obj)
-        wanted = (row.get("cells"), row.get("conditions"))
-        found = [_cells(finish(ours, now + seconds)) for seconds in CLOCK_SECONDS]
-        if wanted not in found:
-            metadata = obj.get("metadata", {})
-            name = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}".lstrip("/")
-            return f"the row of {name} is {wanted[0]} upstream and {found[0][0]} here"
-    return ""
+    info: TableInfo
+    printer: Printer | None
+    compared: int = 0
 
 
-def _printer(resource: Resource, columns: Columns, version: ServerVersion, custom: Definition | None) -> Printer | None:
+def printer_of(
+    resource: Resource, columns: Columns, version: ServerVersion, custom: Definition | None
+) -> Printer | None:
+    """The printer for upstream's columns; None where there is none."""
     if custom is not None:
         printer = crd_printer(custom.columns)
         return printer if len(printer.cells) == len(columns) else None
     return printer_for(resource.gvr, resource.kind, columns, version)
 
 
-async def _table(client: UpstreamClient, gvr: GVR) -> dict[str, Any] | None:
+async def learn(
+    client: UpstreamClient, resource: Resource, version: ServerVersion, custom: Definition | None
+) -> Learned:
+    """Ask upstream for the columns, choose the printer, and compare it with rows that upstream printed.
+
+    Raises:
+        StatusError, UpstreamError: upstream cannot be asked now. That it gives no Tables is no error.
+    """
+    try:
+        table = await _table(client, resource.gvr)
+    except (Unauthorized, TooManyRequests):
+        raise
+    except StatusError as error:
+        return Learned(TableInfo(columns=b"[]", served=False, reason=f"upstream gives no Table: {error}"), None)
+    columns = Columns.decode(bytes(table.columns))
+    printer = printer_of(resource, columns, version, custom)
+    if printer is None:
+        reason = f"no printer for its columns ({', '.join(columns.names())})"
+        return Learned(TableInfo(columns=bytes(table.columns), served=False, reason=reason), None)
+    rows = table.rows or ()
+    reason = unfaithful(printer, rows, client.clock.now())
+    info = TableInfo(
+        columns=bytes(table.columns), served=not reason, reason=reason, digest=printer.digest,
+        null_rows=printer.null_rows, zero_row=printer.zero_row(), sort_rows=printer.sort_rows,
+    )  # fmt: skip
+    return Learned(info, printer, len(rows))
+
+
+def unfaithful(printer: Printer, rows: Sequence[SampleRow], now: float) -> str:
+    """The first difference between upstream's rows and ours, as a sentence; empty where there is none.
+
+    Byte by byte, but for what depends on the clock: `rows` were printed within some seconds of `now`.
+    """
+    for row in rows:
+        if row.object is None:
+            continue
+        wanted = b'{"cells":' + bytes(row.cells)
+        if row.conditions is not None:
+            wanted += b',"conditions":' + bytes(row.conditions)
+        metadata = row.object.get("metadata") or {}
+        name = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}".lstrip("/")
+        try:
+            ours = printer.row(row.object)
+        except Exception as error:  # noqa: BLE001 (whatever is wrong with a printer: its Tables are not served)
+            return f"the row of {name} cannot be printed here: {error!r}"
+        if not any(finish(ours, now + seconds) == wanted for seconds in CLOCK_SECONDS):
+            return f"the row of {name} is {wanted.decode()} upstream and {finish(ours, now).decode()} here"
+    return ""
+
+
+async def _table(client: UpstreamClient, gvr: GVR) -> _Table:
     response = await client.request(
         "GET", f"{gvr.path()}?limit={SAMPLE_ROWS}&includeObject=Object", headers={"Accept": TABLE},
         verb="list", resource=str(gvr), cause="columns",
     )  # fmt: skip
-    if response.status == 406:
-        return None
-    table: dict[str, Any] = json.loads(response.checked().body)
-    return table if table.get("kind") == "Table" else None
-
-
-def _cells(text: bytes) -> tuple[Any, Any]:
-    row = json.loads(text + b"}")
-    return row["cells"], row.get("conditions")
+    try:
+        table = msgspec.json.decode(response.checked().body, type=_Table)
+    except msgspec.DecodeError as error:
+        raise UpstreamBroken(f"upstream's Table of {gvr} has another form: {error}") from error
+    if table.kind != "Table":
+        raise StatusError(406, "NotAcceptable", f"it sent a {table.kind or 'document'} instead")
+    return table

@@ -18,7 +18,14 @@ Key = tuple[str, str]
 
 
 class NotTellable(Exception):
-    """The difference cannot be told as events after the position: it must be stored anew, and older resumes get 410."""
+    """The difference cannot be told as events after the position: it must be stored anew, and older resumes get 410.
+
+    `for_now`: a list that is taken later may have room for it.
+    """
+
+    def __init__(self, message: str, *, for_now: bool = False) -> None:
+        super().__init__(message)
+        self.for_now = for_now
 
 
 @dataclass
@@ -78,7 +85,8 @@ class Difference:
             while version in used:
                 version -= 1
             if version <= self.position:
-                raise NotTellable(f"no version is left for the deletion of {record.namespace}/{record.name}")
+                key = f"{record.namespace}/{record.name}"
+                raise NotTellable(f"no version is left for the deletion of {key}", for_now=True)
             used.add(version)
             deletions.append(Event("D", version, with_version(record, version), self.shard(record)))
         return sorted([*self._changed, *deletions], key=lambda event: event.rv)

@@ -8,29 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib.metadata import version as program_version
-
-from prometheus_client import generate_latest
 
 from informers import metrics
 from informers.catalogue import CatalogueKeeper
 from informers.coverage import Pattern
+from informers.description import Cluster
 from informers.follow import Follower
-from informers.reflector import Cluster, Reflector
+from informers.pulse import Pulse
+from informers.reflector import Reflector
 from informers.settings import InformerSettings
 from informers.tenancy import Tenancy
-from kube import credentials
+from kube import credentials, tasks
 from kube.client import UpstreamClient
 from kube.health import Check, HealthServer
-from kube.resources import CUSTOM_RESOURCE_DEFINITIONS, GVR, NAMESPACES, Resource
+from kube.resources import CUSTOM_RESOURCE_DEFINITIONS, GVR, NAMESPACES
 from kube.version import ServerVersion
+from store.catalogue import CatalogueEntry
 from store.catalogue_writer import claim
 from store.connection import Store
-from store.errors import StoreError, WriteRefused
+from store.errors import StoreError, StoreUnavailable
 from store.leases import Lease, check_in, check_out
 from store.reader import Reader
 from store.record import Record
@@ -107,21 +109,27 @@ class Worker:
         self._settings = settings
         self._reader = Reader(store)
         self._tenancy = Tenancy(settings.tenant_label)
-        self._catalogue = CatalogueKeeper(store, client, name, patterns, settings.lease_seconds)
+        self._pulse = Pulse(client, cluster.version, self._version_changed)
+        self._catalogue = CatalogueKeeper(
+            store, client, name, patterns, cluster=cluster.uid, lease_seconds=settings.lease_seconds
+        )
         self._namespaces = Follower(self._reader, NAMESPACES, self._namespace_told)
         self._definitions = Follower(self._reader, CUSTOM_RESOURCE_DEFINITIONS, self._definition_told)
+        self._generations: dict[str, int] = {}
+        """Of each definition: only another spec says something new."""
         self._alive: list[str] = [name]
-        self._tasks: dict[GVR, asyncio.Task[None]] = {}
+        self._tasks: dict[GVR, tuple[CatalogueEntry, asyncio.Task[None]]] = {}
         self._unready = "starting"
 
     async def run(self) -> None:
         """Work until cancelled."""
-        health = HealthServer(generate_latest, [Check("synced", lambda: self._unready)])
+        health = HealthServer(metrics.exposition, [Check("synced", lambda: self._unready)])
         if self._settings.metrics_listen:
             host, _, port = self._settings.metrics_listen.rpartition(":")
             await health.start(host, int(port))
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._pulse.run(), name="pulse")
                 group.create_task(self._catalogue.run(), name="catalogue")
                 group.create_task(self._namespaces.run(), name="follow namespaces")
                 group.create_task(self._definitions.run(), name="follow definitions")
@@ -138,20 +146,24 @@ class Worker:
         while True:
             try:
                 self._alive = await check_in(self._store, self.name, seconds=self._settings.lease_seconds)
-                covered = {gvr: entry.resource for gvr, entry in (await self._reader.resources()).items()}
+                covered = await self._reader.resources()
             except StoreError as error:
                 log.warning("cannot see what is covered: %s", error)
                 await asyncio.sleep(LOOK_SECONDS)
                 continue
-            for gvr, resource in covered.items():
+            for gvr, (known, task) in list(self._tasks.items()):
+                if covered.get(gvr) != known:
+                    # It is gone, or served in another way now.
+                    del self._tasks[gvr]
+                    await tasks.end(task)
+            for gvr, entry in covered.items():
                 if gvr not in self._tasks:
-                    self._tasks[gvr] = group.create_task(self._hold_for_ever(resource), name=f"hold {gvr}")
-            for gvr in self._tasks.keys() - covered.keys():
-                self._tasks.pop(gvr).cancel()
+                    task = group.create_task(self._hold_for_ever(entry), name=f"hold {gvr}")
+                    self._tasks[gvr] = entry, task
             await self._see_readiness(covered)
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _see_readiness(self, covered: dict[GVR, Resource]) -> None:
+    async def _see_readiness(self, covered: Collection[GVR]) -> None:
         if not covered:
             self._unready = "discovery has not been read yet"
             return
@@ -164,9 +176,9 @@ class Worker:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         self._unready = f"not synced: {', '.join(missing[:5])}{more}" if missing else ""
 
-    async def _hold_for_ever(self, resource: Resource) -> None:
+    async def _hold_for_ever(self, entry: CatalogueEntry) -> None:
         """Have the resource whenever it should be ours, until cancelled."""
-        gvr = resource.gvr
+        gvr = entry.resource.gvr
         if gvr != NAMESPACES:
             await self._namespaces.ready.wait()
         while True:
@@ -175,29 +187,28 @@ class Worker:
                 try:
                     fence = await lease.acquire()
                     if fence is not None:
-                        await self._hold(resource, lease, fence)
-                except* WriteRefused as refused:
-                    log.warning("%s: %s", gvr, refused.exceptions[0])
+                        await self._hold(entry, lease, fence)
                 except* StoreError as errors:
-                    log.warning("%s: %s", gvr, errors.exceptions[0])
-                except* Exception:
-                    # A fault of ours, or an object nobody thought of: this resource alone suffers from it.
+                    log.warning("%s: %s", gvr, _first(errors))
+                except* Exception:  # whatever it is, the other resources go on, and this one is tried again
                     metrics.failures.labels(str(gvr)).inc()
-                    log.exception("%s: cannot be followed; tried again", gvr)
+                    log.exception("%s: an error that should not be", gvr)
                 finally:
                     await self._give_back(gvr, lease)
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _hold(self, resource: Resource, lease: Lease, fence: int) -> None:
+    async def _hold(self, entry: CatalogueEntry, lease: Lease, fence: int) -> None:
         """Follow the resource until the lease is lost, or should be another worker's."""
-        writer = Writer(self._store, resource.gvr, fence, log_budget_bytes=self._settings.log_budget_bytes)
+        resource = entry.resource
         reflector = Reflector(
             resource,
+            custom=entry.custom,
             client=self._client,
             reader=self._reader,
-            writer=writer,
+            writer=Writer(self._store, resource.gvr, fence, log_budget_bytes=self._settings.log_budget_bytes),
             cluster=self._cluster,
             tenancy=self._tenancy,
+            pulse=self._pulse,
         )
         self.reflectors[resource.gvr] = reflector
         metrics.held.set(len(self.reflectors))
@@ -205,17 +216,29 @@ class Worker:
         try:
             while not following.done() and preferred_worker(resource.gvr, self._alive) == self.name:
                 await asyncio.wait({following}, timeout=self._settings.lease_seconds / 3)
-                await lease.renew()
+                await self._renew(lease)
             if not following.done():
                 log.info("%s: goes to %s", resource.gvr, preferred_worker(resource.gvr, self._alive))
         finally:
-            following.cancel()
-            await asyncio.wait({following})
+            await tasks.end(following)
         if not following.cancelled() and (error := following.exception()) is not None:
             raise error
 
+    @staticmethod
+    async def _renew(lease: Lease) -> None:
+        """Keep the lease. A store that does not answer is no reason to stop: the fence keeps us from harm.
+
+        Raises:
+            Fenced
+        """
+        try:
+            await lease.renew()
+        except StoreUnavailable as error:
+            log.info("a lease could not be renewed: %s", error)
+
     async def _give_back(self, gvr: GVR, lease: Lease) -> None:
-        self.reflectors.pop(gvr, None)
+        if self.reflectors.pop(gvr, None) is not None:
+            metrics.forget(str(gvr))
         metrics.held.set(len(self.reflectors))
         if lease.fence is not None:
             try:
@@ -238,11 +261,32 @@ class Worker:
                 log.warning("%s: namespace %s stays in its shard for now: %s", gvr, record.name, error)
 
     async def _definition_told(self, record: Record, gone: bool) -> None:
+        generation = 0 if gone else int(json.loads(record.metadata()).get("generation") or 0)
+        before = self._generations.get(record.name)
+        self._generations[record.name] = generation
         self._catalogue.poke()
+        if before is None or before == generation:
+            return
         plural, _, group = record.name.partition(".")
         for gvr, reflector in self.reflectors.items():
-            if (gvr.resource, gvr.group) == (plural, group) and reflector.synced.is_set():
-                reflector.learn_again()
+            if (gvr.resource, gvr.group) == (plural, group):
+                reflector.describer.learn_again(new_bytes=True)
+
+    def _version_changed(self, version: str) -> None:
+        """Upstream is another version now: it may print other columns, and write the same objects differently."""
+        self._cluster = Cluster(self._cluster.uid, version, ServerVersion.parse(version))
+        self._catalogue.poke()
+        for reflector in self.reflectors.values():
+            reflector.describer.cluster = self._cluster
+            reflector.describer.learn_again(new_bytes=True)
+
+
+def _first(errors: BaseExceptionGroup[StoreError]) -> BaseException:
+    """The error that a group is about, however deep it lies."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _count(verb: str, resource: str, cause: str) -> None:

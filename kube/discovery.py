@@ -279,5 +279,5 @@ def _decode(document: Document, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(document.body, type=shape)
     except msgspec.DecodeError as error:
-        raise UpstreamBroken(f"a discovery document has an unexpected form: {error}: {document.body[:200]!r}") from error
+        raise UpstreamBroken(f"a discovery document has another form: {error}: {document.body[:200]!r}") from error
 
