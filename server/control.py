@@ -90,6 +90,7 @@ class Control:
         self._clock = clock
         self._followed: dict[GVR, _Followed] = {}
         self._held: set[GVR] = set()
+        self._complete = False
         self._subscriptions: dict[int, _Subscription] = {}
         self._numbers = itertools.count()
         self._subscriptions_of_subject: dict[str, set[int]] = {}
@@ -98,8 +99,11 @@ class Control:
 
     @property
     def held(self) -> bool:
-        """Whether all that scopes are computed from is here: part of readiness."""
-        return self._held.issuperset(CONTROL)
+        """Whether all that scopes are computed from is here: part of readiness.
+
+        Tenants are part of it where they were covered at the start; those that come later come as changes.
+        """
+        return self._complete and self._held.issuperset(CONTROL)
 
     async def follow(self, resources: Iterable[GVR]) -> None:
         """Hold the control resources among those that are covered; again whenever the coverage has changed.
@@ -116,6 +120,7 @@ class Control:
         for gvr in wanted:
             if gvr not in self._followed:
                 await self._follow(gvr)
+        self._complete = True
 
     async def _follow(self, gvr: GVR) -> None:
         view = await self._views.open(gvr)

@@ -32,7 +32,7 @@ class Stored:
     async def load(self, *objects: tuple[GVR, Record], kinds: dict[GVR, Resource] | None = None) -> None:
         """Store these objects, and make their kinds (and all control resources, pods and nodes) covered."""
         kinds = kinds or KINDS
-        by_kind: dict[GVR, list[Record]] = {gvr: [] for gvr in (*CONTROL, PODS, NODES, TENANTS)}
+        by_kind: dict[GVR, list[Record]] = {gvr: [] for gvr in (*CONTROL, TENANTS, PODS, NODES)}
         for gvr, record in objects:
             by_kind[gvr].append(record)
         for gvr, records in by_kind.items():

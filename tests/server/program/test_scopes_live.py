@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from kube.resources import NAMESPACES
+from tests.authz.objects import PODS, binding, namespace, record
+from tests.server.program.conftest import Start, client, world
+from tests.server.program.stored import Stored
+
+pytestmark = pytest.mark.asyncio
+
+BINDING = binding("more", "gas-dev", "ClusterRole/pod-reader", "User/alice")
+
+
+async def events(answer: httpx.Response) -> AsyncIterator[tuple[str, str]]:
+    """Type and name of each event; a bookmark has no name."""
+    async for line in answer.aiter_lines():
+        event: dict[str, Any] = json.loads(line)
+        yield event["type"], event["object"].get("metadata", {}).get("name", "")
+
+
+async def test_watch_follows_the_users_rights(stored: Stored, start: Start) -> None:
+    """A namespace that is gained appears in an open watch, and one that is lost disappears."""
+    await stored.load(*world())
+    server = await start()
+    async with (
+        asyncio.timeout(20),
+        client(server, "alice-token") as alice,
+        alice.stream("GET", "/api/v1/pods?watch=1&allowWatchBookmarks=true") as answer,
+    ):
+        seen = events(answer)
+        assert [await anext(seen) for _ in range(2)] == [("ADDED", "web-0"), ("ADDED", "web-1")]
+        assert await anext(seen) == ("BOOKMARK", "")
+        await stored.put(*BINDING)
+        assert await anext(seen) == ("ADDED", "db-0")
+        assert await anext(seen) == ("BOOKMARK", "")
+        await stored.put(PODS, record("db-1", "gas-dev", stored.position + 1))
+        assert await anext(seen) == ("ADDED", "db-1")
+        await stored.remove(*BINDING)
+        assert sorted([await anext(seen) for _ in range(2)]) == [("DELETED", "db-0"), ("DELETED", "db-1")]
+
+
+async def test_owners_watch_their_namespaces(stored: Stored, start: Start) -> None:
+    """The watch of namespaces shows an owner those that come to their tenant, and takes away those that leave it."""
+    await stored.load(*world())
+    server = await start()
+    async with (
+        asyncio.timeout(20),
+        client(server, "alice-token") as alice,
+        alice.stream("GET", "/api/v1/namespaces?watch=1") as answer,
+    ):
+        seen = events(answer)
+        assert [await anext(seen) for _ in range(2)] == [("ADDED", "oil-dev"), ("ADDED", "oil-prod")]
+        await stored.put(*namespace("oil-new", "oil", stored.position + 1))
+        assert await anext(seen) == ("ADDED", "oil-new")
+        await stored.put(*namespace("oil-new", "gas", stored.position + 1))
+        # The change that takes it away may be shown before, and nothing after.
+        last = await anext(seen)
+        assert (await anext(seen) if last[0] == "MODIFIED" else last) == ("DELETED", "oil-new")
+
+
+async def test_resume_after_rights_changed_begins_anew(stored: Stored, start: Start) -> None:
+    """A union's watch that goes on from before its user's rights changed is told to list again; others go on."""
+    await stored.load(*world())
+    server = await start()
+    path = "/api/v1/pods?watch=1&resourceVersion=1000&timeoutSeconds=1"
+    async with client(server, "alice-token") as alice, client(server, "bob-token") as bob, asyncio.timeout(20):
+        assert [json.loads(line) for line in (await alice.get(path)).text.splitlines()] == []
+        await stored.put(*BINDING)
+        await stored.put(PODS, record("new", "oil-dev", stored.position + 1))
+        while len((await alice.get("/api/v1/pods")).json()["items"]) < 4:
+            await asyncio.sleep(0.01)
+        (fault,) = [json.loads(line) for line in (await alice.get(path)).text.splitlines()]
+        assert (fault["type"], fault["object"]["code"]) == ("ERROR", 410)
+        went_on = [json.loads(line) for line in (await bob.get(path)).text.splitlines()]
+        assert [event["object"]["metadata"]["name"] for event in went_on] == ["new"]
+        in_one = await alice.get("/api/v1/namespaces/oil-dev/pods?watch=1&resourceVersion=1000&timeoutSeconds=1")
+        assert [json.loads(line)["type"] for line in in_one.text.splitlines()] == ["ADDED"]
+    assert NAMESPACES in {gvr for gvr, _ in world()}
+
+
+async def test_next_page_after_rights_changed_begins_anew(stored: Stored, start: Start) -> None:
+    """A page goes on only in the scope in which its list began."""
+    await stored.load(*world())
+    server = await start()
+    async with client(server, "alice-token") as alice, asyncio.timeout(20):
+        page = (await alice.get("/api/v1/pods?limit=1")).json()
+        token = page["metadata"]["continue"]
+        assert (await alice.get(f"/api/v1/pods?limit=1&continue={token}")).status_code == 200
+        await stored.put(*BINDING)
+        while len((await alice.get("/api/v1/pods")).json()["items"]) < 3:
+            await asyncio.sleep(0.01)
+        assert (await alice.get(f"/api/v1/pods?limit=1&continue={token}")).status_code == 410
