@@ -257,7 +257,7 @@ class Reader:
         entries: list[Entry] = []
         for shard, entry_id, fields in found:
             entries.append(entry.parse_logged(shard, entry_id, fields))
-            if len(entries) % CHUNK_RECORDS == 0:
+            if len(entries) % (CHUNK_RECORDS // 2) == 0:  # most entries hold two records
                 await asyncio.sleep(0)
         return LogPage(
             state=state.decode(),

@@ -86,7 +86,11 @@ else
   redis.call('XADD', log, rv .. '-0', 't', ms, 'b', before, 'k', kind, 'r', record)
 end
 redis.call('ZINCRBY', key('logsizes'), bytes, shard)
-local log_bytes = trim_logs(meta.log_bytes + bytes, tonumber(ARGV[9]), tonumber(ARGV[10]), 32)
+local log_bytes, budget = meta.log_bytes + bytes, tonumber(ARGV[9])
+if log_bytes > budget then
+  -- Some more than need be: to read old entries for their size costs less by the dozen.
+  log_bytes = trim_logs(log_bytes, budget - math.min(budget / 64, 262144), tonumber(ARGV[10]), 32)
+end
 advance_to(meta, rv, ms, log_bytes, forgot)
 
 local message = rv .. ' ' .. before .. ' ' .. ms .. ' ' .. kind .. ' ' .. record

@@ -110,10 +110,10 @@ local function set_place(place, from, to, since, position, ms)
   announce('p', position, position, ms, place .. '\t' .. (from or '') .. '\t' .. (to or '') .. '\t' .. moves)
 end
 
--- Take the oldest entries out of the biggest log until all logs together have at most `budget` bytes, no further
+-- Take the oldest entries out of the biggest log until all logs together have at most `target` bytes, no further
 -- than to `minimum` bytes in any of them, and at most `steps` entries. Returns the bytes that are left.
-local function trim_logs(total, budget, minimum, steps)
-  while total > budget and steps > 0 do
+local function trim_logs(total, target, minimum, steps)
+  while total > target and steps > 0 do
     local biggest = redis.call('ZREVRANGE', key('logsizes'), 0, 0, 'WITHSCORES')
     local shard, size = biggest[1], tonumber(biggest[2] or '0')
     if not shard or size <= 0 then
@@ -127,7 +127,7 @@ local function trim_logs(total, budget, minimum, steps)
       for i = 2, #entry[2], 2 do
         bytes = bytes + #entry[2][i]
       end
-      if size - freed - bytes < minimum or total - freed <= budget then
+      if size - freed - bytes < minimum or total - freed <= target then
         break
       end
       last, freed, steps = string.match(entry[1], '^%d+'), freed + bytes, steps - 1
