@@ -279,11 +279,6 @@ class Watches:
     def __len__(self) -> int:
         return sum(len(hub.watchers) for hub in self._hubs.values())
 
-    @property
-    def stopping(self) -> bool:
-        """Whether the replica is about to stop: a watch that begins now ends at once."""
-        return self._stopping
-
     def counts(self) -> Iterator[tuple[tuple[str, str], int]]:
         """Open watches by resource and standing, for the metrics."""
         for hub in list(self._hubs.values()):
@@ -294,13 +289,15 @@ class Watches:
                 yield (str(hub.view.gvr), standing), count
 
     def enter(self, view: ResourceView, kept: Kept, make: Callable[[Hub], Watcher]) -> Watcher:
-        """A new watcher of a view."""
+        """A new watcher of a view. It ends at once where the replica is about to stop."""
         hub = self._hubs.get(id(view))
         if hub is None:
             hub = self._hubs[id(view)] = Hub(view, kept)
         watcher = make(hub)
         hub.enter(watcher)
         self._empty.clear()
+        if self._stopping:
+            watcher.stop()
         return watcher
 
     def leave(self, watcher: Watcher) -> None:

@@ -83,6 +83,7 @@ class Watcher:
     """
 
     __slots__ = (
+        "_due",
         "_fault",
         "_first",
         "_forget_namespaces",
@@ -116,6 +117,7 @@ class Watcher:
         self._first = True
         self._out: list[bytes] = []
         self._out_bytes = 0
+        self._due = math.inf
         self._rung = False
         self._woken = asyncio.Event()
         self._scope: Scope | _Unchanged | None = _UNCHANGED
@@ -189,8 +191,10 @@ class Watcher:
         Raises:
             Stalled: the client took nothing for too long.
         """
-        if self.lifetime.deadline <= asyncio.get_running_loop().time():
+        now = asyncio.get_running_loop().time()
+        if self.lifetime.deadline <= now:
             return
+        self._due = self.lifetime.next_bookmark(now)
         try:
             async with asyncio.timeout_at(self.lifetime.deadline) as limit:
                 await self._begin(plan)
@@ -278,16 +282,16 @@ class Watcher:
 
     async def _stay(self) -> None:
         """Live, until something else is to be done. Meanwhile the hub writes the changes."""
-        due = self.lifetime.next_bookmark(asyncio.get_running_loop().time())
-        alarm = self._alarm(due)
+        alarm = self._alarm()
         try:
             while self.standing is Standing.SYNCED and isinstance(self._scope, _Unchanged):
+                if self._rung or self._stopped:
+                    self._bookmark()
                 self._look_up()
                 if self._rung:
                     self._rung = False
-                    self._bookmark()
-                    due = self.lifetime.next_bookmark(due)
-                    alarm = self._alarm(due)
+                    self._due = self.lifetime.next_bookmark(max(self._due, asyncio.get_running_loop().time()))
+                    alarm = self._alarm()
                 self._woken.clear()
                 await self._woken.wait()
         finally:
@@ -372,20 +376,20 @@ class Watcher:
         if self._fault is not None:
             raise self._fault
         if self._stopped:
-            self._bookmark()
             raise _Over
 
-    def _alarm(self, due: float) -> asyncio.TimerHandle | None:
-        return asyncio.get_running_loop().call_at(due, self._ring) if math.isfinite(due) else None
+    def _alarm(self) -> asyncio.TimerHandle | None:
+        """Ring when the next bookmark is due, at once if that was missed while there was something else to do."""
+        return asyncio.get_running_loop().call_at(self._due, self._ring) if math.isfinite(self._due) else None
 
     def _bookmark(self) -> None:
-        """Say how far the stream is, if it is further than where it began."""
-        if self.standing is Standing.SYNCED:
-            # Remembered: while changes wait to be handed over, the hub knows less than what was said before.
-            self.position = self.hub.reached(self)
-        rv = self.position
-        if self.lifetime.bookmarks and self.form is not None and 0 < self._start_rv < rv:
-            self._add_bookmark(rv)
+        """Say how far a synced stream is, if that is further than where it began."""
+        if self.hub.began_anew:
+            return
+        # Remembered: while changes wait to be handed over, the hub knows less than what was said before.
+        self.position = self.hub.reached(self)
+        if self.lifetime.bookmarks and self.form is not None and self._start_rv < self.position:
+            self._add_bookmark(self.position)
             self.flush()
 
     def _add_bookmark(self, rv: int, *, initial_end: bool = False) -> None:

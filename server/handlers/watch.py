@@ -18,7 +18,14 @@ from server.watch_index import Selection
 from server.watch_start import plan
 from server.watch_stream import HttpStream, Stalled, WatchStream
 from server.watcher import Lifetime, Watcher
-from server.websocket import HandshakeRefused, WebSocketStream, accept_handshake, bearer_from_protocols, is_websocket
+from server.websocket import (
+    HandshakeRefused,
+    Subprotocols,
+    WebSocketStream,
+    accept_handshake,
+    bearer_from_protocols,
+    is_websocket,
+)
 
 if TYPE_CHECKING:
     from server.list_options import ListOptions
@@ -58,6 +65,8 @@ async def watch(ctx: RequestContext) -> HTTPResponse | None:
         options.field_selector,
     )
     await view.ensure(narrowed(scope, selection.namespace, resource.namespaced))
+    if ctx.request.method == "HEAD":
+        return ctx.respond(b"")  # custom resources have it: the head of a stream, and no stream
     fault = await _resume_fault(ctx, view, begin) if begin.resumes and not path_namespace else None
     try:
         stream = await _open(ctx)
@@ -106,9 +115,9 @@ async def _open(ctx: RequestContext) -> WatchStream:
     """Begin the answer: the headers go out at once."""
     request = ctx.request
     if is_websocket(request.headers) and request.version != "1.0":
-        offered = bearer_from_protocols(request.headers.getall("sec-websocket-protocol", []))
-        if offered is None:
-            raise status.unauthorized()
+        values = request.headers.getall("sec-websocket-protocol", [])
+        # None: a bearer protocol alone, beside a credential that counted. It is then a protocol like any other.
+        offered = bearer_from_protocols(values) or Subprotocols("", tuple(values))
         handshake = accept_handshake(request.headers, offered.rest)
         ctx.status = 101
         return await WebSocketStream.open(request, handshake)

@@ -69,9 +69,7 @@ def test_forms(gvr: GVR, kind: str, minor: int, end: bool, expected: bytes) -> N
 def test_metadata_form() -> None:
     """PartialObjectMetadata has a struct's metadata for custom resources too."""
     form = bookmark_form(CUSTOM, "Foo", custom=True, minor=36)
-    assert form.metadata(7, True) == (
-        b'{"resourceVersion":"7","annotations":{"k8s.io/initial-events-end":"true"}}'
-    )
+    assert form.metadata(7, True) == (b'{"resourceVersion":"7","annotations":{"k8s.io/initial-events-end":"true"}}')
 
 
 def test_template_wins_over_the_table() -> None:

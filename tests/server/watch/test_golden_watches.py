@@ -244,5 +244,3 @@ def events_of(history: dict[str, Any], gvr: Any) -> list[tuple[Any, Any]]:
         event, body = decode_event(line.encode())
         found.append((letters[event], extract.record(body)))
     return found
-
-

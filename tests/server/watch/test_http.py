@@ -75,6 +75,24 @@ async def test_pipelined_request_waits_for_the_end_of_the_watch() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("way", ["closed", "half closed"])
+async def test_client_that_hangs_up(way: str) -> None:
+    """A client that closes its connection, or only its half of it, ends the watch."""
+    async with Served(World()) as served:
+        client = await Connection.open(served)
+        await client.get(PATH + "&resourceVersion=100")
+        assert len(served.world.watches) == 1
+        if way == "closed":
+            await client.close()
+        else:
+            client.writer.write_eof()
+        await until(lambda: served.handlers == 0)
+        assert not len(served.world.watches)
+        assert not served.control.subscribers
+        await client.close()
+
+
+@pytest.mark.asyncio
 async def test_http_1_0_has_no_chunks() -> None:
     """An HTTP/1.0 client gets bare lines until the connection closes."""
     async with Served(World([pod("a", 90)])) as served:
@@ -340,5 +358,3 @@ def test_client_frames_in_any_cut() -> None:
         assert found == [(9, b"ping"), (8, b"\x03\xe8")]
     with pytest.raises(ValueError, match="no client"):
         ClientFrames().feed(b"\x81\x01x")
-
-

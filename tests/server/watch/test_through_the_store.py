@@ -238,5 +238,3 @@ def settled_at(client: StoredClient, world: World) -> bool:
     client.take()
     assert client.watcher is not None
     return client.watcher.standing.value == "synced" and client.watcher.hub.reached(client.watcher) >= world.rv
-
-

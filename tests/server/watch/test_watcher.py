@@ -206,9 +206,7 @@ async def test_table_columns_come_once() -> None:
                     "spec": {"containers": None}, "status": {}}),
     ],
 )  # fmt: skip
-async def test_table_bookmarks(
-    include: str, row_object: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_table_bookmarks(include: str, row_object: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bookmark of a Table watch is a row of the zero object, with what includeObject asks for."""
     monkeypatch.setattr(watcher_module, "BOOKMARK_SECONDS", 0.01)
     world = World()
