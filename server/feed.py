@@ -19,19 +19,19 @@ import msgspec
 
 from kube import tasks
 from kube.status import TooLargeResourceVersion
-from server.history import Change, Key
 from server.hydration import Hydration, Outdated
 from server.pause import Pause
-from server.view import Gone, ResourceView, Unusable
+from server.store_reads import StoreReads
+from server.view import Unusable
 from store.entry import Entry, parse_message
 from store.errors import NotSynced, StoreError
 from store.feed import FeedMessage, parse
-from store.keys import object_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine
     from typing import Any
 
+    from server.view import ResourceView
     from store.keys import ResourceKeys
     from store.meta import Meta
     from store.reader import LogPage, Reader
@@ -43,12 +43,6 @@ log = logging.getLogger(__name__)
 HELD_BACK_MOST = 50_000
 """Messages that wait while the log is read; with more they are let go, and the log is read once more."""
 
-POSITION_SECONDS = 1.0
-"""How long a read waits for the store's position before it makes do with what is in memory."""
-
-UNREACHABLE_SECONDS, UNREACHABLE_MOST_SECONDS = 1.0, 16.0
-"""After the store did not answer, reads do not ask again for so long: doubling, until something is heard of it."""
-
 HYDRATIONS_AT_ONCE = 8
 """Of one resource: each holds a shard's objects twice for a moment."""
 
@@ -58,14 +52,13 @@ HYDRATION_SECONDS = 120.0
 _RETRY_SECONDS = 0.25
 
 
-class Feed:
+class Feed(StoreReads):
     """The source of one view (`server.view.Source`)."""
 
     def __init__(self, view: ResourceView, reader: Reader, subscriber: Subscriber, keys: ResourceKeys) -> None:
-        self.view = view
+        super().__init__(view, reader)
         self.moves = 0
         self.resyncs = 0
-        self._reader = reader
         self._subscriber = subscriber
         self._keys = keys
         self._subscribed: set[str] = set()
@@ -78,10 +71,6 @@ class Feed:
         """Namespaces have moved while messages were lost."""
         self._catching_up: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._asking: asyncio.Future[int] | None = None
-        self._asking_next: asyncio.Future[int] | None = None
-        self._unreachable_until = 0.0
-        self._unreachable_seconds = UNREACHABLE_SECONDS
         self._hydrating = asyncio.Semaphore(HYDRATIONS_AT_ONCE)
         self._lost_shards: set[str] = set()
         self._lost_everything = False
@@ -142,7 +131,7 @@ class Feed:
             self.lost()
             return
         self.view.heard = asyncio.get_running_loop().time()
-        self._unreachable_until, self._unreachable_seconds = 0.0, UNREACHABLE_SECONDS
+        self.reachable()
         if not self.live:
             if len(self._held_back) >= HELD_BACK_MOST:
                 self.lost()
@@ -467,120 +456,3 @@ class Feed:
     async def _when_live(self) -> None:
         while self._catching_up is not None:
             await asyncio.wait((self._catching_up,))
-
-    async def store_position(self) -> int:
-        """The store's position, read after the call; 0 where the store does not answer in time."""
-        if asyncio.get_running_loop().time() < self._unreachable_until:
-            return 0
-        if self._asking is None:
-            return await asyncio.shield(self._ask())
-        # A reading is under way that began before this call: the next one is for all who wait now.
-        if self._asking_next is None:
-            self._asking_next = asyncio.ensure_future(self._ask_after(self._asking))
-        return await asyncio.shield(self._asking_next)
-
-    def _ask(self) -> asyncio.Future[int]:
-        asking = self._asking = asyncio.ensure_future(self._read_position())
-
-        def answered(_: object) -> None:
-            if self._asking is asking:
-                self._asking = None
-
-        asking.add_done_callback(answered)
-        return asking
-
-    async def _ask_after(self, other: asyncio.Future[int]) -> int:
-        await asyncio.wait((other,))
-        self._asking_next = None
-        return await self._ask()
-
-    async def _read_position(self) -> int:
-        try:
-            async with asyncio.timeout(POSITION_SECONDS):
-                return await self._reader.position(self.view.gvr)
-        except NotSynced:
-            return 0
-        except (StoreError, TimeoutError) as error:
-            log.warning("the position of %s cannot be read: %s", self.view.gvr, error)
-            self._unreachable_until = asyncio.get_running_loop().time() + self._unreachable_seconds
-            self._unreachable_seconds = min(2 * self._unreachable_seconds, UNREACHABLE_MOST_SECONDS)
-            return 0
-
-    async def changes(self, shards: Collection[str], after: int, upto: int) -> list[Change]:
-        """What the log says of these shards in (after, upto].
-
-        Raises:
-            Gone: it does not reach back to `after`.
-            Unusable: the store cannot be read.
-        """
-        found: list[Change] = []
-        incarnation, begin = self.view.incarnation, after
-        while True:
-            try:
-                page = await self._reader.log(self.view.gvr, shards, begin, upto=upto)
-            except StoreError as error:
-                raise Unusable(f"the log of {self.view.gvr} cannot be read: {error}") from error
-            if page.incarnation != incarnation or page.floor > begin:
-                raise Gone(after, page.floor)
-            found += [_change(entry) for entry in page.entries if entry.type != "R"]
-            if not page.more:
-                return found
-            begin = page.entries[-1].rv
-
-    async def bodies(self, records: Collection[Record]) -> dict[Key, bytes]:
-        """Packed bodies of these very versions: the present ones from the objects, others from the log."""
-        found: dict[Key, bytes] = {}
-        wanted = {(record.namespace, record.name): record for record in records}
-        try:
-            for shard, part in self._by_shard(records).items():
-                keys = [object_key(record.namespace, record.name) for record in part]
-                for record in await self._reader.records(self.view.gvr, shard, keys):
-                    if record is not None and record.rv == wanted[record.namespace, record.name].rv:
-                        found[record.namespace, record.name] = record.packed
-            lacking = {key: record for key, record in wanted.items() if key not in found}
-            if lacking:
-                await self._from_log(lacking, found)
-        except StoreError as error:
-            raise Unusable(f"{self.view.gvr} cannot be read: {error}") from error
-        return found
-
-    async def _from_log(self, lacking: dict[Key, Record], found: dict[Key, bytes]) -> None:
-        """Versions that were replaced stand in the log as the previous record of what replaced them."""
-        try:
-            changes = await self.changes(
-                tuple(self.view.shards), min(record.rv for record in lacking.values()), self.view.position
-            )
-        except Gone:
-            return
-        for change in changes:
-            wanted = lacking.get(change.key)
-            if wanted is not None and change.old is not None and change.old.rv == wanted.rv:
-                found[change.key] = change.old.packed
-
-    def _by_shard(self, records: Collection[Record]) -> dict[str, list[Record]]:
-        """Where the objects may be: cluster-scoped ones in any shard that is held."""
-        parts: dict[str, list[Record]] = {}
-        for record in records:
-            if self.view.meta.namespaced:
-                _, shard = self.view.places.get(record.namespace, (0, "-"))
-                parts.setdefault(shard, []).append(record)
-            else:
-                for shard in self.view.shards:
-                    parts.setdefault(shard, []).append(record)
-        return parts
-
-    async def look_up(self, namespace: str, name: str) -> tuple[Record | None, int]:
-        """One object and the position of the same instant.
-
-        Raises:
-            Unusable: the store cannot be read.
-        """
-        try:
-            return await self._reader.get(self.view.gvr, namespace, name)
-        except StoreError as error:
-            raise Unusable(f"{self.view.gvr} cannot be read: {error}") from error
-
-
-def _change(entry: Entry) -> Change:
-    assert entry.type != "R", "refreshes are not in the log"
-    return Change(entry.rv, entry.time_ms, entry.type, entry.shard, entry.record, entry.prev)

@@ -18,18 +18,17 @@ about, so watchers end with 410 and derived data is made anew.
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import logging
 from bisect import bisect_left, insort
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from msgspec.structs import replace
 
 from kube import status
 from server.history import Change, History, Key, undo
+from server.holdings import HeldShard, Holdings, loop_time
+from server.progress import Progress
 from server.space import Space
 
 if TYPE_CHECKING:
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REACH_SECONDS = 3.0
-"""How long a read waits for a position; upstream's own limit."""
 STALE_AFTER_SECONDS = 3.0
 """Three heartbeats without one."""
 HISTORY_BYTES = 64 << 20
@@ -91,26 +88,6 @@ class Source(Protocol):
         """One object as the store has it, and the store's position of the same instant."""
 
 
-@dataclass(slots=True)
-class HeldShard:
-    """A shard that the view follows.
-
-    `whole`: all its namespaces are in the view, but for `missing` (they moved here from a shard that
-    was not held); else only `namespaces` (they moved here from one that was).
-    `since`: the history of the shard is complete after this RV. `used`: loop time of the last read.
-    """
-
-    whole: bool
-    since: int
-    namespaces: set[str] = field(default_factory=set)
-    missing: set[str] = field(default_factory=set)
-    used: float = 0.0
-
-    def has(self, namespace: str) -> bool:
-        """Whether the namespace's objects in this shard are in the view."""
-        return namespace not in self.missing if self.whole else namespace in self.namespaces
-
-
 @dataclass(frozen=True, slots=True)
 class Observer:
     """Who is told of changes."""
@@ -119,19 +96,15 @@ class Observer:
     reset: Callable[[], None] | None
 
 
-class ResourceView:
+class ResourceView(Progress, Holdings):
     """See the module. `generation` grows with every change of what an answer could contain."""
 
     def __init__(self, gvr: GVR, meta: Meta, *, clock: Callable[[], float], history_bytes: int = HISTORY_BYTES) -> None:
+        Progress.__init__(self, meta.position)
+        Holdings.__init__(self, meta)
         self.gvr = gvr
-        self.meta = meta
-        self.position = meta.position
         self.clock = clock
         self.spaces: dict[str, Space] = {}
-        self.places: dict[str, tuple[int, str]] = {}
-        self.known_shards: set[str] = {"-"}
-        """Every shard that was heard of; of those that are not held, no more than the name is known."""
-        self.shards: dict[str, HeldShard] = {}
         self.history = History(history_bytes)
         self.generation = 0
         self.count = 0
@@ -142,14 +115,10 @@ class ResourceView:
         """Grows when the view starts over: what was known at another one has no sequel here."""
         self.described = 0
         """Grows with every change of the meta that answers are made with."""
-        self.holds_all = False
-        """Whether all shards are held, so that a shard never heard of is a new one."""
         self.pinned = False
         """Control data: never dropped, never evicted."""
         self.fresh_ms = meta.fresh_ms
-        self.forgot = meta.position
-        """The newest RV at which a place may have been forgotten: one that comes up anew may have a past until then."""
-        self.heard = self._now()
+        self.heard = loop_time()
         """Loop time of the last sign of life from the informer, by way of the store."""
         self.away_since: float | None = None
         """Loop time from which on the store does not have the resource (it is empty, or being loaded anew).
@@ -157,9 +126,6 @@ class ResourceView:
         self.source: Source | None = None
         self._order: list[str] = []
         self._observers: dict[int, Observer] = {}
-        self._expected: Counter[str] = Counter()
-        self._numbers = itertools.count()
-        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
 
     def __repr__(self) -> str:
         return (
@@ -191,7 +157,7 @@ class ResourceView:
     @property
     def stale_seconds(self) -> float:
         """Seconds without news; 0 while heartbeats come."""
-        now = self._now()
+        now = loop_time()
         silent = now - self.heard
         away = now - self.away_since if self.away_since is not None else 0.0
         return max(silent if silent > STALE_AFTER_SECONDS else 0.0, away)
@@ -231,37 +197,6 @@ class ResourceView:
             await self.reach(await self._source().store_position())
         except status.TooLargeResourceVersion as error:
             raise Unusable(f"{self.gvr} is behind the store: {error}") from error
-
-    async def reach(self, rv: int, seconds: float = REACH_SECONDS) -> None:
-        """Wait until the view has the position `rv`.
-
-        Raises:
-            TooLargeResourceVersion: it has not, after `seconds`.
-        """
-        if self.position >= rv:
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiter = (rv, next(self._numbers), future)
-        heapq.heappush(self._waiters, waiter)
-        try:
-            async with asyncio.timeout(seconds):
-                await future
-        except TimeoutError:
-            raise status.too_large_rv(rv, self.position) from None
-        finally:
-            if not future.done() or future.cancelled():
-                self._waiters = [other for other in self._waiters if other is not waiter]
-                heapq.heapify(self._waiters)
-
-    def holds(self, namespaces: Collection[str] | None = None) -> bool:
-        """Whether the view has all objects of these namespaces (None: all objects)."""
-        if namespaces is None or not self.meta.namespaced:
-            return self.holds_all
-        return all(self._missing_shard(namespace) is None for namespace in namespaces)
-
-    def held(self, namespace: str) -> bool:
-        """Whether the view has all objects of the namespace; "": of all namespaces."""
-        return self.holds((namespace,) if namespace else None)
 
     def get(self, namespace: str, name: str) -> Record | None:
         """An object of a namespace that is held."""
@@ -356,21 +291,6 @@ class ResourceView:
 
         return cancel
 
-    def expect(self, namespaces: Collection[str]) -> Callable[[], None]:
-        """Have the first objects of namespaces followed wherever they land; returns what ends it.
-
-        Who watches a namespace that has no objects yet holds no shard for it.
-        """
-        self._expected.update(namespaces)
-
-        def cancel() -> None:
-            self._expected.subtract(namespaces)
-            for namespace in namespaces:
-                if self._expected[namespace] <= 0:
-                    del self._expected[namespace]
-
-        return cancel
-
     # --- what the feed does -----------------------------------------------------------------------
 
     def apply(self, entry: Entry, shard: str) -> None:
@@ -405,14 +325,6 @@ class ResourceView:
         if present is not None and present.rv == record.rv:
             self._put(record)
 
-    def advance(self, position: int) -> None:
-        """Move the position on; who waits for it goes on."""
-        self.position = max(self.position, position)
-        while self._waiters and self._waiters[0][0] <= self.position:
-            _, _, future = heapq.heappop(self._waiters)
-            if not future.done():
-                future.set_result(None)
-
     def adopt(self, shards: Collection[str], spaces: dict[str, Space]) -> None:
         """Take in shards as of the view's position: `spaces` has all their objects, by namespace.
 
@@ -431,63 +343,8 @@ class ResourceView:
             self.packed_bytes += space.packed_bytes - (before.packed_bytes if before is not None else 0)
         self.known_shards |= set(shards)
         for shard in shards:
-            self.shards[shard] = HeldShard(whole=True, since=self.position, used=self._now())
+            self.shards[shard] = HeldShard(whole=True, since=self.position, used=loop_time())
         self.holds_all = self.holds_all or not self.meta.namespaced
-
-    def heard_of(self, shard: str) -> bool:
-        """There is such a shard. Returns whether it must be followed from here on, and was not so far.
-
-        Where all others are held it is a new one, and was empty until now.
-        """
-        new = self.holds_all and shard not in self.known_shards
-        if new:
-            self.shards[shard] = HeldShard(whole=True, since=self.position, used=self._now())
-        self.known_shards.add(shard)
-        return new
-
-    def moved(self, place: str, source: str, target: str) -> bool:
-        """A place's objects are in another shard now (storage only: no reader sees a difference).
-
-        Returns whether the new shard must be followed from here on, which it was not.
-        """
-        if not self.meta.namespaced:
-            return self.heard_of(target) if target and target not in self.shards else False
-        if not target:
-            self.places.pop(place, None)
-            self.forgot = self.position
-            return False
-        if not source:
-            self.places[place] = (self.forgot, target)
-            return self.heard_of(target) or self._follow_expected(place, target)
-        known, self.known_shards = self.known_shards, self.known_shards | {target}
-        self.places[place] = (self.position, target)
-        before, held = self.shards.get(source), self.shards.get(target)
-        if before is None or not before.has(place):
-            if held is not None and held.whole:
-                held.missing.add(place)
-            return False
-        before.namespaces.discard(place)
-        if held is not None:
-            held.missing.discard(place)
-            if not held.whole:
-                held.namespaces.add(place)
-            return False
-        whole = self.holds_all and target not in known
-        self.shards[target] = HeldShard(whole, self.position, {place}, used=self._now())
-        return True
-
-    def _follow_expected(self, place: str, target: str) -> bool:
-        """Follow a new place that someone waits for. It was empty until now, so nothing is to be read."""
-        if place not in self._expected:
-            return False
-        held = self.shards.get(target)
-        if held is None:
-            self.shards[target] = HeldShard(whole=False, since=self.position, namespaces={place}, used=self._now())
-            return True
-        if not held.has(place):
-            held.missing.discard(place)
-            held.namespaces.add(place)
-        return False
 
     def drop(self, shard: str) -> None:
         """Forget a shard and its objects (of a cluster-scoped resource: everything)."""
@@ -534,16 +391,12 @@ class ResourceView:
     def lose(self) -> None:
         """The store has lost the resource: go on with what is here."""
         if self.away_since is None:
-            self.away_since = self._now()
+            self.away_since = loop_time()
 
     def describe(self, meta: Meta) -> None:
         """The resource's description has changed: columns, for instance."""
         self.meta = meta
         self.described += 1
-
-    def set_places(self, places: dict[str, tuple[int, str]]) -> None:
-        """Where the namespaces are (nothing of the kind matters for cluster-scoped objects)."""
-        self.places = dict(places) if self.meta.namespaced else {}
 
     def tell_reset(self) -> None:
         """The observers' `reset`, once the new state is in place."""
@@ -561,38 +414,8 @@ class ResourceView:
             raise Unusable(f"{self.gvr} is closed")
         return self.source
 
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
-
     def _spaces_of(self, namespaces: Collection[str]) -> list[Space]:
         return [space for namespace in namespaces if (space := self.spaces.get(namespace)) is not None]
-
-    def _shard_of(self, namespace: str) -> str | None:
-        place = self.places.get(namespace)
-        return place[1] if place is not None else None
-
-    def _missing_shard(self, namespace: str) -> str | None:
-        """The shard that must be hydrated before the namespace can be read."""
-        shard = self._shard_of(namespace)
-        if shard is None:
-            return None  # No object of this resource was ever in it.
-        held = self.shards.get(shard)
-        return None if held is not None and held.has(namespace) else shard
-
-    def _missing_shards(self) -> set[str]:
-        return {
-            shard
-            for shard in self.known_shards
-            if (held := self.shards.get(shard)) is None or not held.whole or held.missing
-        }
-
-    def _touch(self, namespaces: Collection[str] | None) -> None:
-        now = self._now()
-        shards = self.shards if namespaces is None else {self._shard_of(namespace) for namespace in namespaces}
-        for shard in shards:
-            if shard is not None and (held := self.shards.get(shard)) is not None:
-                held.used = now
 
     def _history_missing(self, rv: int, namespaces: Collection[str] | None) -> dict[str, int]:
         """Shards whose history after `rv` is not in memory, with the RV from which on it is.

@@ -2,7 +2,8 @@
 
 What does not fit is let go in this order: renderings and whole answers (each within a budget of its own),
 then the bodies of the shards that were read longest ago (heads and rows stay, bodies are read back by
-key), then histories (the store's logs have them too), then whole shards. Control data and what is being watched stay.
+key), then histories (the store's logs have them too), then whole shards, unless they are being watched. Control
+data stays.
 """
 
 from __future__ import annotations
@@ -230,7 +231,7 @@ class Views:
 
     async def _make_room(self) -> None:
         pause = Pause()
-        for feed, shard, _ in self._by_use():
+        for feed, shard, _ in self._by_use(watched=True):
             if self.packed_bytes <= self.budget_bytes:
                 return
             await feed.view.evict(shard, pause)
@@ -250,12 +251,12 @@ class Views:
                 del self._channels[channel]
         await feed.drop(shard)
 
-    def _by_use(self) -> list[tuple[Feed, str, float]]:
-        """What may be let go, that which was read longest ago first."""
+    def _by_use(self, *, watched: bool = False) -> list[tuple[Feed, str, float]]:
+        """What may be let go, that which was read longest ago first; `watched`: also what is being watched."""
         found = [
             (feed, shard, held.used)
             for feed in self._feeds.values()
-            if not feed.view.pinned and not feed.view.observed
+            if not feed.view.pinned and (watched or not feed.view.observed)
             for shard, held in feed.view.shards.items()
         ]
         return sorted(found, key=lambda item: item[2])
