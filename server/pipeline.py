@@ -163,9 +163,12 @@ class Pipeline:
     def _plan_key(self, ctx: RequestContext, credential: _Presented) -> tuple[object, ...]:
         request = ctx.request
         head = request.headers
-        # The token itself is not kept: see `authn`. A certificate's user is compared with the plan's.
+        # The token itself is not kept: see `authn`. Whoever comes of it is compared with the plan's user all the same.
+        who: object = credential.digest
+        if self._replica.settings.client_ca and (found := _certificate_identity(request)) is not None:
+            who = found.user
         agent = head.get("user-agent") or ""
-        return credential.digest, request.method, request.raw_url, head.get("accept"), agent.startswith(_BROWSERS)
+        return who, request.method, request.raw_url, head.get("accept"), agent.startswith(_BROWSERS)
 
     # Identify
 
@@ -210,13 +213,13 @@ class Pipeline:
             return await discovery.answer(ctx)
         assert info.gvr is not None
         entry = replica.catalogue.resources.get(info.gvr)
+        ctx.resource = entry.resource if entry is not None else None
         if entry is not None and not info.verb and not info.subresource and replica.control.held:
             self._refuse_method(ctx, entry)
         if entry is None or not info.is_read or info.subresource or len(info.parts) > 2:
             return await forward(ctx, "write" if not info.is_read else "subresource" if entry else "not_covered")
         if paths.invalid_name(info.namespace):
             return await forward(ctx, "not_covered")
-        ctx.resource = entry.resource
         if not replica.control.held:
             return await forward(ctx, "no_control_data")
         plan = await self._plan(ctx, entry, ctx.request.headers.get("accept"))
@@ -235,7 +238,6 @@ class Pipeline:
         """
         info = ctx.info
         assert info.gvr is not None
-        ctx.resource = entry.resource
         decision = self._replica.control.verdict(ctx.user, info)
         if not decision.allowed:
             raise status.forbidden(ctx.user.name, info.verb, info.gvr, "", info.namespace, info.name, decision.reason)
