@@ -39,22 +39,19 @@ class Assembly:
     sorted_rows: bool = False
 
     @property
-    def at_least(self) -> int:
-        """Bytes that the items have at least: known without rendering any. Of parts of blocks: a part of them."""
+    def large(self) -> bool:
+        """Whether the items are surely too long to be joined: known without rendering any."""
         if self.form.include == "None":
-            return 0
+            return False
         whole = self.form.kind == "object" or self.form.include == "Object"
         size = 0
         for piece in self.page.pieces:
             block = piece.block
             weight = block.size if whole else block.metadata_size
             size += weight if piece.whole else weight * piece.mask.bit_count() // len(block)
-        return size
-
-    @property
-    def large(self) -> bool:
-        """Whether the items are too long to be joined."""
-        return self.at_least > LARGEST_JOINED_BYTES
+            if size > LARGEST_JOINED_BYTES:
+                return True
+        return False
 
     async def joined(self, stamp: object) -> Items:
         """The items in one."""
