@@ -19,6 +19,9 @@ START_SECONDS = 10.0
 """A server without data answers within 0.1 s; a loaded machine may need more."""
 
 STOP_SECONDS = 10.0
+_GUARD = 'read -r _; kill "$1"'
+"""Ends the server when our end of its stdin closes: that happens also where we are killed and can clean up nothing."""
+
 _LONGEST_SOCKET_PATH = 100
 """Bytes; the kernel's limit is 108 with the terminating zero."""
 
@@ -57,7 +60,7 @@ def wheel_server() -> str | None:
 
 
 class EmbeddedRedis:
-    """One server process, stopped with `stop`, at the end of a `with` block, or when Python exits.
+    """One server process, stopped with `stop`, at the end of a `with` block, or when Python ends, in whatever way.
 
     It listens on a Unix socket in its directory, or, where that path is too long, on a free loopback port.
     Nothing is saved to disk unless `options` say so: what is lost is fetched from upstream again.
@@ -68,6 +71,7 @@ class EmbeddedRedis:
         self._options = options or {}
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self.url = ""
 
@@ -101,6 +105,12 @@ class EmbeddedRedis:
 
     def stop(self) -> None:
         """End the server and remove its temporary directory. May be called at any time and twice."""
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.kill()
+            guard.wait()
+            if guard.stdin is not None:
+                guard.stdin.close()
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
@@ -147,7 +157,18 @@ class EmbeddedRedis:
             command += [f"--{name}", value]
         try:
             self._process = subprocess.Popen(  # noqa: S603 (the operator's own choice of a server)
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for us: the server goes last
+            )
+            self._guard = subprocess.Popen(  # noqa: S603 (a fixed text and a number)
+                ["/bin/sh", "-c", _GUARD, "larder-redis-guard", str(self._process.pid)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
         except OSError as error:
             raise StoreUnavailable(f"cannot start {command[0]}: {error}") from error

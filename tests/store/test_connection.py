@@ -6,6 +6,9 @@ import asyncio
 import datetime as dt
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +233,20 @@ def test_an_embedded_server_is_started_and_stopped(tmp_path: Path) -> None:
     assert server.pid is None
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_an_embedded_server_does_not_outlive_its_owner() -> None:
+    """When the program that started it is killed, and can clean up nothing, the server ends all the same."""
+    code = (
+        "import os, signal\nfrom store.embedded import EmbeddedRedis\nserver = EmbeddedRedis()\nserver.start()\n"
+        "print(server.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
+    pid = int(ended.stdout)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}/comm").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_long_path_is_served_on_a_port(tmp_path: Path) -> None:
