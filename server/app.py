@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib.metadata
 import itertools
 import logging
@@ -219,6 +220,9 @@ async def _serve(settings: ServerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     async with running(settings, touchup=True):
+        # What stands now stays: looking through it again and again would hold the loop for some 30 ms each time.
+        gc.collect()
+        gc.freeze()
         await stopped.wait()
         # A second signal ends at once what the first one asks to end.
         for number in (signal.SIGTERM, signal.SIGINT):
