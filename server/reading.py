@@ -11,6 +11,7 @@
 | continue | | any | that of the token |
 
 Events have no watch cache upstream: their limit counts with "0" too, and nobody waits for a future RV.
+Nor does anybody where upstream reads one key at an exact RV.
 """
 
 from __future__ import annotations
@@ -52,12 +53,16 @@ class Consistency(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a list wants to read. `rv` goes with NOT_OLDER and EXACT. `token` is that of a further page."""
+    """What a list wants to read. `rv` goes with NOT_OLDER and EXACT. `token` is that of a further page.
+
+    `at_once`: a future RV is refused without a wait, as where upstream asks etcd.
+    """
 
     consistency: Consistency
     rv: int = 0
     limit: int = 0
     token: Token | None = None
+    at_once: bool = False
 
 
 def from_etcd(gvr: GVR) -> bool:
@@ -65,8 +70,12 @@ def from_etcd(gvr: GVR) -> bool:
     return gvr.resource == "events" and gvr.group in ("", "events.k8s.io")
 
 
-def wish_of(options: ListOptions, gvr: GVR, version: ServerVersion, subject: str, key: bytes) -> Wish:
+def wish_of(
+    options: ListOptions, gvr: GVR, version: ServerVersion, subject: str, key: bytes, *, single: bool = False
+) -> Wish:
     """What the options of a list ask for. `subject` is what is listed, `key` authenticates tokens.
+
+    `single`: only one key can be in the answer.
 
     Raises:
         BadRequest: the token or the RV is none, or both are given.
@@ -76,7 +85,7 @@ def wish_of(options: ListOptions, gvr: GVR, version: ServerVersion, subject: str
         token = _token(options.continue_token, version, subject, key)
         check_continue(options)
         consistency = Consistency.LATEST if token.inconsistent else Consistency.EXACT
-        return Wish(consistency, token.rv, options.limit, token)
+        return Wish(consistency, token.rv, options.limit, token, from_etcd(gvr))
     etcd = from_etcd(gvr)
     served_by_etcd = etcd or (options.limit > 0 and version < _PAGES_FROM_CACHE_SINCE)
     rv = resource_version(options.resource_version, verb="list", version=version, from_etcd=served_by_etcd)
@@ -87,7 +96,8 @@ def wish_of(options: ListOptions, gvr: GVR, version: ServerVersion, subject: str
         ignored = options.resource_version == "0" and not etcd
         return Wish(Consistency.ANY, 0, 0 if ignored else options.limit)
     exact = options.match is Match.EXACT or (options.match is Match.UNSET and options.limit > 0)
-    return Wish(Consistency.EXACT if exact else Consistency.NOT_OLDER, rv, options.limit)
+    at_once = etcd or (single and exact)
+    return Wish(Consistency.EXACT if exact else Consistency.NOT_OLDER, rv, options.limit, at_once=at_once)
 
 
 @dataclass(slots=True)
@@ -129,7 +139,7 @@ async def read(view: ResourceView, wish: Wish, scope: Scope, namespaces: Collect
     if wish.consistency is Consistency.LATEST:
         await view.fresh()
     elif wish.consistency is not Consistency.ANY:
-        await _reach(view, wish.rv)
+        await _reach(view, wish.rv, at_once=wish.at_once)
     if wish.consistency is not Consistency.EXACT:
         await view.ensure(namespaces)
         return State(view, scope, namespaces, view.position, stamp_of(view, namespaces), {})
@@ -145,10 +155,10 @@ async def read(view: ResourceView, wish: Wish, scope: Scope, namespaces: Collect
     return state
 
 
-async def _reach(view: ResourceView, rv: int) -> None:
+async def _reach(view: ResourceView, rv: int, *, at_once: bool) -> None:
     if view.position >= rv:
         return
-    if from_etcd(view.gvr):
+    if at_once:
         await view.fresh()
         if view.position < rv:
             raise status.too_large_rv(rv, view.position, retry=False)

@@ -212,7 +212,7 @@ async def _read(ctx: RequestContext) -> _List:
     view = await views.open(gvr)
     asked = _Asked.of(ctx, view)
     token_key = await views.token_key() if options.limit or options.continue_token else b""
-    wish = reading.wish_of(options, gvr, ctx.replica.version, asked.subject, token_key)
+    wish = reading.wish_of(options, gvr, ctx.replica.version, asked.subject, token_key, single=asked.single)
     try:
         state = await reading.read(view, wish, scope, asked.namespaces)
     except Gone as error:

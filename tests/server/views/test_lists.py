@@ -411,6 +411,30 @@ async def test_gets_are_as_new_as_asked(pods: Cluster) -> None:
 
 
 @pytest.mark.asyncio
+async def test_future_versions_are_refused_as_upstream_does(pods: Cluster) -> None:
+    """A list of a future RV waits for it; one key at an exact RV is refused at once, without Retry-After."""
+    await pods.put("a", "pod-0")
+    path = "/api/v1/namespaces/a/pods"
+    rv = pods.position + 1
+    async with Replica(pods.store) as replica:
+        with pytest.raises(status.TooLargeResourceVersion) as refused:
+            await replica.list(
+                path, fieldSelector="metadata.name=pod-0", resourceVersion=rv, resourceVersionMatch="Exact"
+            )
+        assert refused.value.retry_after_seconds == 0
+        waiting = asyncio.create_task(replica.list(path, resourceVersion=rv, resourceVersionMatch="NotOlderThan"))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        await pods.put("a", "pod-1")
+        assert len((await waiting).items) == 2
+        view = await replica.views.open(pods.gvr)
+        with pytest.raises(status.TooLargeResourceVersion) as refused:
+            await view.reach(rv + 1, 0.01)
+        assert refused.value.retry_after_seconds == 1
+        assert not view._waiters
+
+
+@pytest.mark.asyncio
 async def test_a_resource_that_is_loaded_anew_is_served_from_memory(pods: Cluster) -> None:
     """While the store has lost a resource, who holds it serves it, as stale; who does not forwards. Then all is new."""
     await pods.put("a", "pod-0")
