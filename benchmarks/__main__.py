@@ -17,6 +17,7 @@ from rich.console import Console
 from benchmarks import wrk
 from benchmarks.bench import Bench
 from benchmarks.figures import Failure, Results
+from benchmarks.growth import measure
 from benchmarks.larder_parts import Larder
 from benchmarks.pods import Cluster
 from benchmarks.report import show, show_comparison, write_page
@@ -41,6 +42,12 @@ def main() -> int:
     cluster = Cluster(pods=options.pods)
     with loaded(cluster) as upstream:
         results = _run(options, console, cluster, upstream)
+    if options.full or options.growth:
+        with console.status("measuring: how cost grows"):
+            try:
+                results.curves = measure(quick=not options.full)
+            except Exception as error:  # noqa: BLE001  reported like any scenario's failure
+                results.failures.append(Failure(scenario="growth", error=f"{type(error).__name__}: {error}"))
     show(console, results)
     RESULTS.mkdir(exist_ok=True)
     saved = options.out or RESULTS / f"{results.date[:10]}-{results.commit}-{results.form}.json"
@@ -55,6 +62,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="every scenario, longer, more watchers (some 30 minutes)")
     parser.add_argument("--pods", type=int, default=10_000, help="pods in the cluster (default 10000)")
     parser.add_argument("--only", nargs="*", metavar="SCENARIO", help=f"of: {', '.join(FULL)}")
+    parser.add_argument(
+        "--growth", action="store_true", help="how cost grows, in front of the sandbox (part of --full)"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the figures are saved")
     parser.add_argument("--compare", nargs=2, type=Path, metavar="FILE", help="print two saved results side by side")
     return parser.parse_args()

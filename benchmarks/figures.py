@@ -44,6 +44,16 @@ class Failure(msgspec.Struct, kw_only=True):
     error: str
 
 
+class Curve(msgspec.Struct, kw_only=True):
+    """One plot: `points` are (x, y) pairs, `upstream` is where upstream stands, where that is known."""
+
+    name: str
+    x: str
+    y: str
+    points: list[tuple[float, float]]
+    upstream: float | None = None
+
+
 class Results(msgspec.Struct, kw_only=True):
     """One run: what was measured, of what, where."""
 
@@ -56,6 +66,7 @@ class Results(msgspec.Struct, kw_only=True):
     cluster: dict[str, int]
     figures: list[Figure]
     failures: list[Failure] = []
+    curves: list[Curve] = []
 
 
 def ratio(

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.capacity import NODES, PODS, TENANTS, capacity
 from benchmarks.figures import Figure, Results
 
 METHOD = (
@@ -74,9 +75,33 @@ def write_page(results: Results, saved: Path) -> Path:
     plot = _plot(results, saved.with_suffix(".svg"))
     if plot:
         lines += ["", f"![how each figure stands to its goal]({plot.name})"]
+    lines += _grown(results, saved)
+    lines += _capacity(results)
     page = saved.with_suffix(".md")
     page.write_text("\n".join(lines) + "\n")
     return page
+
+
+def _grown(results: Results, saved: Path) -> list[str]:
+    """How cost grows: a table, and a plot of each curve with the line where upstream stands."""
+    if not results.curves:
+        return []
+    lines = ["", "## How cost grows", "", "In front of the sandbox, one replica on one core.", ""]
+    lines += ["| what | by | figures |", "| --- | --- | --- |"]
+    for curve in results.curves:
+        points = "; ".join(f"{_number(x)}: {_number(y)} {curve.y}" for x, y in curve.points)
+        lines.append(f"| {curve.name} | {curve.x} | {points} |")
+    plot = _plot_curves(results, saved.with_name(f"{saved.stem}-growth.svg"))
+    return [*lines, "", f"![how cost grows]({plot.name})"] if plot else lines
+
+
+def _capacity(results: Results) -> list[str]:
+    found = capacity(results.figures)
+    if not found:
+        return []
+    title = f"## A cluster of {NODES:,} nodes, {PODS:,} pods and {TENANTS:,} tenants, worked out from these figures"
+    lines = ["", title, "", "| what | needs | how |", "| --- | --- | --- |"]
+    return [*lines, *(f"| {line.what} | {line.value} | {line.how} |" for line in found)]
 
 
 def _what(results: Results, saved: Path) -> str:
@@ -109,6 +134,32 @@ def _plot(results: Results, path: Path) -> Path | None:
     axes.set_xscale("log")
     axes.set_xlabel("times the goal (1 = just met, more is better)")
     axes.invert_yaxis()
+    drawing.tight_layout()
+    drawing.savefig(path)
+    plt.close(drawing)
+    return path
+
+
+def _plot_curves(results: Results, path: Path) -> Path | None:
+    try:
+        import matplotlib as mpl  # noqa: PLC0415
+
+        mpl.use("Agg")
+        from matplotlib import pyplot as plt  # noqa: PLC0415
+    except ImportError:
+        return None
+    columns = 2
+    rows = (len(results.curves) + 1) // columns
+    drawing, grid = plt.subplots(rows, columns, figsize=(11, 3 * rows), squeeze=False)
+    for axes in grid.flat[len(results.curves) :]:
+        axes.set_visible(False)
+    for axes, curve in zip(grid.flat, results.curves, strict=False):
+        axes.plot([x for x, _ in curve.points], [y for _, y in curve.points], marker="o", color="#2a7")
+        if curve.upstream is not None:
+            axes.axhline(curve.upstream, color="#c43", linestyle="--", label="upstream")
+            axes.legend()
+        axes.set(xscale="log", title=curve.name, xlabel=curve.x, ylabel=curve.y)
+        axes.set_ylim(bottom=0)
     drawing.tight_layout()
     drawing.savefig(path)
     plt.close(drawing)

@@ -41,6 +41,8 @@ def fill(cluster: Cluster, shape: Shape) -> dict[str, Person]:
     cluster.load(company.tenant_definition())
     for role in company.system_roles():
         cluster.load(role)
+    for name in ("default", "kube-system"):  # the latter's uid is what tells one cluster from another
+        cluster.load(company.namespace(name))
     for number in range(1, 5):
         cluster.load(workloads.node(number))
     people: dict[str, Person] = {}
