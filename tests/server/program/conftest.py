@@ -79,11 +79,11 @@ async def start(stored: Stored, upstream: ScriptedUpstream, tmp_path: Path) -> A
     async with AsyncExitStack() as stack:
 
         async def started(*, ready: bool = True, **changed: Any) -> Server:
-            kubeconfig = tmp_path / "kubeconfig"
-            kubeconfig.write_text(_kubeconfig(changed.pop("upstream_url", upstream.url)))
+            config = tmp_path / "kubeconfig"
+            config.write_text(kubeconfig(changed.pop("upstream_url", upstream.url)))
             settings = ServerSettings(
                 **{
-                    "kubeconfig": str(kubeconfig),
+                    "kubeconfig": str(config),
                     "redis_url": stored.store.url,
                     "prefix": stored.store.prefix,
                     "listen": "127.0.0.1:0",
@@ -100,7 +100,8 @@ async def start(stored: Stored, upstream: ScriptedUpstream, tmp_path: Path) -> A
         yield started
 
 
-def _kubeconfig(url: str) -> str:
+def kubeconfig(url: str) -> str:
+    """Leads to an upstream, as a user of ours."""
     cluster = {"server": url, "insecure-skip-tls-verify": True}
     return json.dumps(
         {

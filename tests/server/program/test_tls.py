@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from server.app import Server
 from server.tls import ServerTls, certificate_names
 from tests.server.program.conftest import Start, world
 from tests.server.program.stored import Stored
@@ -75,6 +74,14 @@ class Authorities(NamedTuple):
         pair = issue(name, *groups, by=by or self.ca, usage=ExtendedKeyUsageOID.CLIENT_AUTH)
         return pair.write(self.folder, name)
 
+    def https(self, port: int, cert: tuple[str, str] | None = None, token: str = "") -> httpx.AsyncClient:
+        """A client that trusts the authority, with a certificate or a token."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if cert is not None:
+            context.load_cert_chain(*cert)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.AsyncClient(base_url=f"https://localhost:{port}", verify=context, headers=headers)
+
 
 @pytest.fixture
 def authorities(tmp_path: Path) -> Authorities:
@@ -82,17 +89,6 @@ def authorities(tmp_path: Path) -> Authorities:
     ca = issue("test authority")
     server = issue("localhost", by=ca, usage=ExtendedKeyUsageOID.SERVER_AUTH)
     return Authorities(tmp_path, ca, ca.write(tmp_path, "ca")[0], server.write(tmp_path, "server"))
-
-
-def https(
-    server: Server, authorities: Authorities, cert: tuple[str, str] | None = None, token: str = ""
-) -> httpx.AsyncClient:
-    """A client that trusts the authority, with a certificate or a token."""
-    context = ssl.create_default_context(cafile=authorities.ca_file)
-    if cert is not None:
-        context.load_cert_chain(*cert)
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx.AsyncClient(base_url=f"https://localhost:{server.port}", verify=context, headers=headers)
 
 
 @pytest.mark.asyncio
@@ -103,7 +99,7 @@ async def test_client_certificates(
     await stored.load(*world())
     cert, key = authorities.server
     server = await start(tls_cert=cert, tls_key=key, client_ca=authorities.ca_file)
-    async with https(server, authorities, authorities.client("alice", "devs", "ops")) as alice:
+    async with authorities.https(server.port, authorities.client("alice", "devs", "ops")) as alice:
         listed = await alice.get("/api/v1/pods")
         assert [item["metadata"]["name"] for item in listed.json()["items"]] == ["web-0", "web-1"]
         # A token beside the certificate changes nothing: upstream looks at the certificate first too.
@@ -114,12 +110,12 @@ async def test_client_certificates(
     assert seen.headers["authorization"] == ["Bearer larder-token"]
     assert seen.headers["impersonate-user"] == ["alice"]
     assert sorted(seen.headers["impersonate-group"]) == ["devs", "ops"]
-    async with https(server, authorities, token="bob-token") as bob:
+    async with authorities.https(server.port, token="bob-token") as bob:
         assert len((await bob.get("/api/v1/pods")).json()["items"]) == 3
-    async with https(server, authorities) as nobody:
+    async with authorities.https(server.port) as nobody:
         assert (await nobody.get("/api/v1/pods")).status_code == 401
     stranger = authorities.client("stranger", by=issue("another authority"))
-    async with https(server, authorities, stranger) as http:
+    async with authorities.https(server.port, stranger) as http:
         with pytest.raises(httpx.TransportError):
             await http.get("/api/v1/pods")
 
@@ -132,7 +128,7 @@ async def test_masters_are_never_impersonated(
     await stored.load(*world())
     cert, key = authorities.server
     server = await start(tls_cert=cert, tls_key=key, client_ca=authorities.ca_file)
-    async with https(server, authorities, authorities.client("root", "system:masters")) as root:
+    async with authorities.https(server.port, authorities.client("root", "system:masters")) as root:
         assert len((await root.get("/api/v1/pods")).json()["items"]) == 3
         refused = await root.delete("/api/v1/namespaces/oil-dev/pods/web-0")
         assert refused.status_code == 403
