@@ -44,9 +44,7 @@ table_served = Gauge(
     "larder_informer_table_served", "Whether Tables come from the store (1) or upstream", ["resource"],
     registry=REGISTRY,
 )  # fmt: skip
-discovery_errors = Gauge(
-    "larder_informer_discovery_errors", "Group versions whose discovery fails", registry=REGISTRY
-)
+discovery_errors = Gauge("larder_informer_discovery_errors", "Group versions whose discovery fails", registry=REGISTRY)
 held = Gauge("larder_informer_resources_held", "Resources whose lease this worker holds", registry=REGISTRY)
 covered = Gauge("larder_informer_resources_covered", "Resources that are to be covered", registry=REGISTRY)
 

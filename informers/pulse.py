@@ -73,9 +73,7 @@ class Pulse:
     async def _ask(self) -> None:
         self._asked_at = time.monotonic()
         try:
-            found = await self._client.get_json(
-                "/version", verb="get", cause="pulse", timeout_seconds=ANSWER_SECONDS
-            )
+            found = await self._client.get_json("/version", verb="get", cause="pulse", timeout_seconds=ANSWER_SECONDS)
         except (StatusError, UpstreamError) as error:
             if not self._silent:
                 log.warning("upstream is silent: %s", error)

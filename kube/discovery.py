@@ -181,9 +181,7 @@ async def _get(client: UpstreamClient, path: str, accept: str = JSON, etag: str 
     )
 
 
-async def _conditional(
-    client: UpstreamClient, key: Key, accept: str, known: Mapping[Key, Document]
-) -> Document | None:
+async def _conditional(client: UpstreamClient, key: Key, accept: str, known: Mapping[Key, Document]) -> Document | None:
     """The document, the known one if upstream says that it is unchanged, None where this form is not served."""
     old = known.get(key)
     response = await _get(client, key[0], accept, old.headers.get("etag", "") if old else "")
@@ -280,4 +278,3 @@ def _decode(document: Document, shape: type[T]) -> T:
         return msgspec.json.decode(document.body, type=shape)
     except msgspec.DecodeError as error:
         raise UpstreamBroken(f"a discovery document has another form: {error}: {document.body[:200]!r}") from error
-

@@ -50,9 +50,7 @@ def read(paths: list[Path], source: str, context: str | None = None) -> Context:
     """
     existing = [path for path in paths if path.exists()]
     if not existing:
-        raise CredentialsError(
-            f"there is no kubeconfig at {source}: name one with --kubeconfig or $KUBECONFIG"
-        )
+        raise CredentialsError(f"there is no kubeconfig at {source}: name one with --kubeconfig or $KUBECONFIG")
     merged = _merge([_read_file(path) for path in existing])
     name = context or merged.get("current-context") or ""
     if not name:

@@ -175,5 +175,3 @@ def _error_event(body: bytes) -> StatusError | UpstreamBroken:
         return StatusError.from_status(_decode_status(body))
     except msgspec.DecodeError:
         return UpstreamBroken(f"a watch ended with an error that is no Status: {body[:200]!r}")
-
-

@@ -238,4 +238,6 @@ def _from_template(template: bytes, null_time: bool) -> BookmarkForm | None:
         return None
     found = _ANNOTATIONS.search(metadata)
     notes = [note for note in found[1].split(b",") if note and note != INITIAL_EVENTS_END] if found else []
-    return BookmarkForm(template[:start], template[end:], struct=True, null_time=null_time, annotations=b",".join(notes))
+    return BookmarkForm(
+        template[:start], template[end:], struct=True, null_time=null_time, annotations=b",".join(notes)
+    )

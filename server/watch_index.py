@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from server.watcher import Watcher
     from store.record import Record
 
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which objects a watcher sees: all conditions hold at once.
@@ -56,9 +57,7 @@ def _field_test(fields: FieldSelector) -> Callable[[Record], bool]:
     if not {NAME, NAMESPACE}.intersection(fields.fields()):
         return lambda record: matches(record.fields)
     # These two are not among a record's fields, since every record has them anyway.
-    return lambda record: matches(
-        {**record.fields, NAME: record.name, NAMESPACE: record.namespace}
-    )
+    return lambda record: matches({**record.fields, NAME: record.name, NAMESPACE: record.namespace})
 
 
 class Group:

@@ -406,9 +406,7 @@ async def _settled(stage: Stage) -> bool:
 
 
 @pytest.mark.asyncio
-async def test_deletions_that_wait_too_long(
-    stage: Stage, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_deletions_that_wait_too_long(stage: Stage, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """If nothing comes after them, a list makes room."""
     monkeypatch.setattr(reflectors, "PENDING_SECONDS", 0.1)
     await with_events(stage, upstream, 5)

@@ -341,8 +341,11 @@ class Upstream:
             included = request.query.get("includeObject") == "Object"
             rows.append({"cells": cells, "object": json.loads(self.whole(gvr, obj)) if included else None})
         table = {
-            "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": str(self.rv)},
-            "columnDefinitions": served.columns, "rows": rows,
+            "kind": "Table",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": {"resourceVersion": str(self.rv)},
+            "columnDefinitions": served.columns,
+            "rows": rows,
         }
         return web.Response(body=_dump(table) + b"\n", content_type="application/json")
 
@@ -388,9 +391,13 @@ class Upstream:
         for group, version in self.extra_groups.items():
             groups.setdefault(group, set()).add(version)
         if path == "/apis":
-            return _json({"kind": "APIGroupList", "apiVersion": "v1", "groups": [
-                _group(name, sorted(versions)) for name, versions in sorted(groups.items())
-            ]})
+            return _json(
+                {
+                    "kind": "APIGroupList",
+                    "apiVersion": "v1",
+                    "groups": [_group(name, sorted(versions)) for name, versions in sorted(groups.items())],
+                }
+            )
         return self._group_document(path)
 
     def _group_document(self, path: str) -> web.Response:
@@ -404,9 +411,15 @@ class Upstream:
         if group in self.broken_groups:
             return web.Response(status=503, text="service unavailable\n")
         resources = [
-            {"name": s.gvr.resource, "singularName": "", "namespaced": s.namespaced, "kind": s.kind,
-             "verbs": ["create", "delete", "get", "list", "watch"]}
-            for s in self.served.values() if (s.gvr.group, s.gvr.version) == (group, version)
+            {
+                "name": s.gvr.resource,
+                "singularName": "",
+                "namespaced": s.namespaced,
+                "kind": s.kind,
+                "verbs": ["create", "delete", "get", "list", "watch"],
+            }
+            for s in self.served.values()
+            if (s.gvr.group, s.gvr.version) == (group, version)
         ]
         if not resources:
             return web.Response(status=404, text="404 page not found\n")
@@ -427,8 +440,12 @@ def widget_definition(columns_: list[dict[str, Any]] | None = None) -> dict[str,
     if columns_ is not None:
         version["additionalPrinterColumns"] = columns_
     return {
-        "spec": {"group": "shop.example.com", "scope": "Namespaced", "versions": [version],
-                 "names": {"plural": "widgets", "kind": "Widget", "listKind": "WidgetList"}},
+        "spec": {
+            "group": "shop.example.com",
+            "scope": "Namespaced",
+            "versions": [version],
+            "names": {"plural": "widgets", "kind": "Widget", "listKind": "WidgetList"},
+        },
         "status": {"conditions": [{"type": "Established", "status": "True"}]},
     }
 
@@ -452,8 +469,15 @@ def _json(value: Any) -> web.Response:
 
 
 def _status_object(code: int, reason: str, message: str) -> dict[str, Any]:
-    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
-            "reason": reason, "code": code}
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": code,
+    }
 
 
 def _status(code: int, reason: str, message: str) -> web.Response:

@@ -142,7 +142,9 @@ async def test_a_refused_login_is_renewed_once(upstream: Upstream, tmp_path: Pat
         file.write_text("new")
         assert (await client.request("GET", "/version")).status == 200
         assert await client.get_json("/api") == {
-            "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []
+            "kind": "APIVersions",
+            "versions": ["v1"],
+            "serverAddressByClientCIDRs": [],
         }
 
 

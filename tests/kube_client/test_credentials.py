@@ -77,7 +77,10 @@ def test_kubeconfig_paths_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Of several files in $KUBECONFIG the first wins for each name; missing ones do not matter."""
     write(tmp_path / "a")
     write(tmp_path / "b", cluster="server: 'http://other'").write_text(
-        (tmp_path / "b").read_text().replace("name: c,", "name: d,").replace("name: one", "name: two")
+        (tmp_path / "b")
+        .read_text()
+        .replace("name: c,", "name: d,")
+        .replace("name: one", "name: two")
         .replace("cluster: c,", "cluster: d,")
     )
     monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/gone{os.pathsep}{tmp_path}/a{os.pathsep}{tmp_path}/b")
