@@ -3,7 +3,8 @@
 Here are the feeds, the watches' subscriptions to scopes, and the journal of changes; what follows from the data
 is `policy`'s. Every replica holds all of it, so a scope costs no I/O.
 
-Invariant: an event is in the policy, in the journal and with the subscribers before the next one is.
+Invariant: an event is in the policy and in the journal before the next one is; the subscribers whom it concerns hear
+of the scope that is theirs by then, in the same turn of the event loop unless they are thousands.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -32,6 +34,9 @@ _log = logging.getLogger(__name__)
 
 _SLICE = 200
 """Objects taken in between two turns of the event loop: some 4 ms of decoding."""
+
+_SLICE_SECONDS = 0.004
+"""How long one turn of telling subscribers keeps the event loop."""
 
 ScopeChanged = Callable[["Scope | None"], None]
 
@@ -94,6 +99,8 @@ class Control:
         self._subscriptions: dict[int, _Subscription] = {}
         self._numbers = itertools.count()
         self._subscriptions_of_subject: dict[str, set[int]] = {}
+        self._pending: dict[int, None] = {}
+        """Subscribers who are to be told that their scope may be another."""
 
     # Holding
 
@@ -210,6 +217,7 @@ class Control:
         self._followed.clear()
         self._subscriptions.clear()
         self._subscriptions_of_subject.clear()
+        self._pending.clear()
 
     # Asking
 
@@ -260,7 +268,7 @@ class Control:
     ) -> Callable[[], None]:
         """Call `changed` with the new scope (None: nothing may be read any more) each time that it becomes another.
 
-        It is called synchronously, while the control data's event is taken in. Returns what ends the subscription.
+        It must neither block nor raise. Returns what ends the subscription.
         """
         number = next(self._numbers)
         subjects = subjects_of(user)
@@ -281,18 +289,30 @@ class Control:
         return cancel
 
     def _touched(self, subjects: frozenset[str]) -> None:
+        """Tell the subscribers whom a change concerns: at once, or in slices if they are thousands."""
         numbers = {number for subject in subjects for number in self._subscriptions_of_subject.get(subject, ())}
-        for number in sorted(numbers):
-            subscription = self._subscriptions.get(number)
-            if subscription is None:
-                continue  # ended by another one's callback
-            scope = self.scope(
-                subscription.user,
-                subscription.resource,
-                subscription.verb,
-                subscription.namespace,
-                subscription.name,
-            )
-            if scope != subscription.scope:
-                subscription.scope = scope
-                subscription.changed(scope)
+        waiting = bool(self._pending)
+        self._pending.update(dict.fromkeys(sorted(numbers)))
+        if self._pending and not waiting:
+            self._tell_pending()
+
+    def _tell_pending(self) -> None:
+        until = time.perf_counter() + _SLICE_SECONDS
+        while self._pending:
+            number = next(iter(self._pending))
+            del self._pending[number]
+            self._tell_subscriber(number)
+            if time.perf_counter() >= until:
+                break
+        if self._pending:
+            asyncio.get_running_loop().call_soon(self._tell_pending)
+
+    def _tell_subscriber(self, number: int) -> None:
+        subscription = self._subscriptions.get(number)
+        if subscription is None:
+            return  # ended meanwhile
+        asked = (subscription.verb, subscription.namespace, subscription.name)
+        scope = self.scope(subscription.user, subscription.resource, *asked)
+        if scope != subscription.scope:
+            subscription.scope = scope
+            subscription.changed(scope)

@@ -33,7 +33,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "larder_request_seconds",
-            "Seconds from a request's head to its answer's end; of a watch, to its first byte.",
+            "Seconds from a request's head to its answer's end; watches, which last, are not in it.",
             ("verb", "resource", "source"),
             buckets=_SECONDS,
             registry=self.registry,
@@ -67,7 +67,8 @@ class Metrics:
     def answered(self, verb: str, resource: str, source: str, code: int, seconds: float) -> None:
         """Count one request."""
         self._request_child(verb, resource, source, code).inc()
-        self._seconds_child(verb, resource, source).observe(seconds)
+        if verb != "watch":
+            self._seconds_child(verb, resource, source).observe(seconds)
 
     def sent_upstream(self, verb: str, resource: str, cause: str) -> None:
         """Count one request of ours or a client's to upstream."""

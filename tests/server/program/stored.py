@@ -83,6 +83,14 @@ class Stored:
         await self._writers[gvr].apply_many([Event(kind, self.position, record, self._shard(record))])  # type: ignore[arg-type]
         return self.position
 
+    async def reload(self, gvr: GVR, *records: Record) -> None:
+        """Begin the resource's history anew, with these objects."""
+        self.position += 1000
+        writer = self._writers[gvr]
+        await writer.load_begin()
+        await writer.load([(record, self._shard(record)) for record in records])
+        await writer.load_commit(self.position)
+
     async def remove(self, gvr: GVR, record: Record) -> int:
         """Delete an object; returns the position."""
         self.position += 1

@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from kube.resources import NAMESPACES
-from tests.authz.objects import PODS, binding, namespace, record
+from kube.resources import NAMESPACES, ROLE_BINDINGS
+from server.identity import User
+from tests.authz.objects import KINDS, PODS, binding, namespace, record
 from tests.server.program.conftest import Start, client, world
 from tests.server.program.stored import Stored
 
@@ -97,3 +98,33 @@ async def test_next_page_after_rights_changed_begins_anew(stored: Stored, start:
         while len((await alice.get("/api/v1/pods")).json()["items"]) < 3:
             await asyncio.sleep(0.01)
         assert (await alice.get(f"/api/v1/pods?limit=1&continue={token}")).status_code == 410
+
+
+async def test_control_data_that_begins_anew(stored: Stored, start: Start) -> None:
+    """When a control resource's history starts anew, scopes are those of the new state, also in open watches."""
+    await stored.load(*world())
+    server = await start()
+    async with client(server, "alice-token") as alice, asyncio.timeout(20):
+        async with alice.stream("GET", "/api/v1/pods?watch=1&allowWatchBookmarks=true") as answer:
+            seen = events(answer)
+            assert [await anext(seen) for _ in range(3)] == [("ADDED", "web-0"), ("ADDED", "web-1"), ("BOOKMARK", "")]
+            await stored.reload(ROLE_BINDINGS, BINDING[1])
+            changes = [await anext(seen) for _ in range(3)]
+        assert sorted(changes) == [("ADDED", "db-0"), ("DELETED", "web-0"), ("DELETED", "web-1")]
+        assert [item["metadata"]["name"] for item in (await alice.get("/api/v1/pods")).json()["items"]] == ["db-0"]
+
+
+async def test_many_subscribers_hear_of_one_change(stored: Stored, start: Start) -> None:
+    """A change that concerns thousands of watches reaches them all, without stopping everything else."""
+    await stored.load(*world())
+    server = await start()
+    control = server.replica.control
+    heard: list[int] = []
+    users = [User(f"user-{number}", ("devs",)) for number in range(3000)]
+    for number, user in enumerate(users):
+        control.subscribe(user, KINDS[PODS], lambda _, number=number: heard.append(number))  # type: ignore[misc]
+    await stored.put(*binding("devs", "gas-dev", "ClusterRole/pod-reader", "Group/devs"))
+    async with asyncio.timeout(20):
+        while len(heard) < len(users):
+            await asyncio.sleep(0.001)
+    assert sorted(heard) == list(range(3000))
