@@ -13,12 +13,12 @@ import os
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from kube import paths, status
 from kube.paths import RequestInfo
 from kube.query import Query
-from server import authn, continue_token, negotiation
+from server import continue_token, negotiation
 from server.access_log import Line
 from server.delegation import CacheState, Target, accept_without, delegate
 from server.errors import form_for, response_for, to_api_error
@@ -28,20 +28,18 @@ from server.handlers.get import get_object
 from server.handlers.list import list_objects
 from server.handlers.proxy import abort, forward
 from server.handlers.watch import watch
-from server.identity import ANONYMOUS, Credential, CredentialKind, Identity, User
+from server.identify import Presented, certificate_of, identify
+from server.identity import ANONYMOUS, Credential, CredentialKind, User
 from server.list_options import GetOptions, ListOptions, check_route, check_timeout, check_watchable, parse, parse_get
 from server.metrics import OTHER
 from server.negotiation import Representation, negotiate
 from server.policy import Standing
 from server.request_context import RequestContext, warning_header
 from server.scope import Scope
-from server.tls import certificate_names
 from server.view import AskUpstream, ResourceView, Unusable
 from server.whole_answer import WholeAnswer
 
 if TYPE_CHECKING:
-    import ssl
-
     from sanic.http import Http
     from sanic.request import Request
     from sanic.response import HTTPResponse
@@ -74,21 +72,6 @@ class Plan:
     foreign_token: bool
     timeout_seconds: float | None
     memo: dict[object, object] = field(default_factory=dict)
-
-
-class _Presented(NamedTuple):
-    """What a request's Authorization header holds. `other`: something that is no bearer token."""
-
-    token: str | None
-    digest: bytes
-    other: bool
-
-    @classmethod
-    def of(cls, request: Request) -> _Presented:
-        """Without looking at WebSocket subprotocols: these are for requests that have no such header."""
-        authorization = request.headers.get("authorization")
-        token = authn.bearer_token(authorization) if authorization else None
-        return cls(token, authn.token_digest(token) if token else b"", bool(authorization) and token is None)
 
 
 class Pipeline:
@@ -146,13 +129,13 @@ class Pipeline:
         )
 
     async def _answer(self, ctx: RequestContext) -> HTTPResponse | None:
-        credential = _Presented.of(ctx.request)
+        credential = Presented.of(ctx.request)
         key = self._plan_key(ctx, credential)
         plan = self._plans.get(key)
         if plan is None or plan.generation != self._replica.catalogue.generation or not plan.standing.valid:
             return await self._decide(ctx, credential, key)
         ctx.info = plan.info
-        identity = await self._identify(ctx, credential)
+        identity = await identify(self._replica, ctx.request, credential)
         ctx.user, ctx.credential = identity.user, identity.credential
         if identity.user != plan.user:
             return await self._decide(ctx, credential, key)
@@ -160,37 +143,15 @@ class Pipeline:
         self._refuse_impersonation(ctx)
         return await self._follow(ctx, plan)
 
-    def _plan_key(self, ctx: RequestContext, credential: _Presented) -> tuple[object, ...]:
+    def _plan_key(self, ctx: RequestContext, credential: Presented) -> tuple[object, ...]:
         request = ctx.request
         head = request.headers
         # The token itself is not kept: see `authn`. Whoever comes of it is compared with the plan's user all the same.
         who: object = credential.digest
-        if self._replica.settings.client_ca and (found := _certificate_identity(request)) is not None:
+        if self._replica.settings.client_ca and (found := certificate_of(request)) is not None:
             who = found.user
         agent = head.get("user-agent") or ""
         return who, request.method, request.raw_url, head.get("accept"), agent.startswith(_BROWSERS)
-
-    # Identify
-
-    async def _identify(self, ctx: RequestContext, credential: _Presented) -> Identity:
-        """Who it is: by certificate, else by token.
-
-        Raises:
-            Unauthorized, ServiceUnavailable, TooManyRequests
-        """
-        if self._replica.settings.client_ca and (found := _certificate_identity(ctx.request)) is not None:
-            return found
-        token, digest = credential.token, credential.digest
-        authenticator = self._replica.authenticator
-        if token is None:
-            if credential.other:
-                raise status.unauthorized()  # credentials of a kind that nobody here knows
-            token = authn.bearer_token(None, ctx.request.headers.getall("sec-websocket-protocol", ()))
-            if token is None:
-                return authenticator.nobody()
-            digest = authn.token_digest(token)
-        user = authenticator.cached(digest) or await authenticator.token(token, digest)
-        return Identity(user, Credential(CredentialKind.TOKEN, token))
 
     def _refuse_impersonation(self, ctx: RequestContext) -> None:
         if b"mpersonate-" in ctx.request.head.lower() and impersonates(ctx.request.headers.items()):
@@ -198,15 +159,13 @@ class Pipeline:
 
     # Decide
 
-    async def _decide(
-        self, ctx: RequestContext, credential: _Presented, key: tuple[object, ...]
-    ) -> HTTPResponse | None:
+    async def _decide(self, ctx: RequestContext, credential: Presented, key: tuple[object, ...]) -> HTTPResponse | None:
         """The whole way, for a request that was not seen before."""
         replica = self._replica
         path, _, query = _target(ctx.request).partition("?")
         ctx.info = info = paths.parse(ctx.request.method, path, Query.parse(query, replica.version), replica.version)
         seconds = check_timeout(info, replica.version)
-        identity = await self._identify(ctx, credential)
+        identity = await identify(self._replica, ctx.request, credential)
         ctx.user, ctx.credential = identity.user, identity.credential
         self._refuse_impersonation(ctx)
         if not info.is_resource:
@@ -450,15 +409,3 @@ def _target(request: Request) -> str:
     if "://" in target:
         return "/" + target.partition("://")[2].partition("/")[2]
     raise status.malformed_request()
-
-
-def _certificate_identity(request: Request) -> Identity | None:
-    """The identity of the connection's certificate, worked out once per connection."""
-    if request.conn_info is None:
-        return None
-    connection = request.conn_info.ctx
-    if not hasattr(connection, "identity"):
-        tls = cast("ssl.SSLObject | None", request.transport.get_extra_info("ssl_object"))
-        der = tls.getpeercert(binary_form=True) if tls is not None else None
-        connection.identity = authn.certificate_identity(*certificate_names(der)) if der else None
-    return cast("Identity | None", connection.identity)
