@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from informers.settings import InformerSettings
-from larder.options import CONFIG, OptionError, add_options, load, refuse_unknown
+from larder.options import CONFIG, OptionError, add_options, load, nearest, refuse_unknown
 from larder.up_settings import UpSettings
 from sandbox.settings import SandboxSettings
 from server.settings import ServerSettings
@@ -43,10 +43,12 @@ DESCRIPTIONS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit codes: 0 ended as asked, 1 a part could not run (the message says why), 2 unusable options."""
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments, unknown = parser.parse_known_args(argv)
     if arguments.command is None:
         parser.print_help()
         return 2
+    if unknown:
+        return _refuse(arguments.command, unknown[0])
     structs = {name: entry[0] for name, entry in COMMANDS.items()}
     config = arguments.config or os.environ.get(CONFIG)
     path = Path(config) if config else None
@@ -59,6 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"larder: {error}", file=sys.stderr)
         return 2
     return _run(arguments.command, settings)
+
+
+def _refuse(command: str, option: str) -> int:
+    fields = msgspec.structs.fields(COMMANDS[command][0])
+    hint = nearest(option.partition("=")[0], [f"--{field.name.replace('_', '-')}" for field in fields])
+    print(f"larder {command}: there is no option {option}{hint or '.'} See `larder {command} --help`", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -25,6 +25,9 @@ CONFIG = f"{PREFIX}CONFIG"
 OTHER_VARIABLES = frozenset({CONFIG, "LARDER_BENCH_CACHE"})
 """Variables with our prefix that are no setting."""
 
+ADDRESSES = {"listen", "metrics_listen"}
+"""Settings that are `HOST:PORT`."""
+
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -93,6 +96,8 @@ def load(
         if given is not None:
             values[field.name] = _from_text(field, given)
     values.update(overrides or {})
+    for name in sorted(ADDRESSES & values.keys()):
+        _check_address(section, name, str(values[name] or ""))
     try:
         return msgspec.convert(values, struct, strict=False)
     except msgspec.ValidationError as error:
@@ -132,14 +137,26 @@ def refuse_unknown(
     known |= OTHER_VARIABLES
     for variable in sorted(environment):
         if variable.startswith(PREFIX) and variable not in known:
-            raise OptionError(f"{variable} is set but is no setting of larder{_nearest(variable, known)}")
+            raise OptionError(f"{variable} is set but is no setting of larder{nearest(variable, known)}")
     if config:
         for section in sorted(read_config(config)):
             if section not in sections:
                 raise OptionError(f"{config} has a section {section!r}; the sections are {', '.join(sorted(sections))}")
 
 
-def _nearest(wrong: str, known: Iterable[str]) -> str:
+def _check_address(section: str, name: str, text: str) -> None:
+    host, colon, port = text.rpartition(":")
+    if not text and name == "metrics_listen":
+        return  # none at all
+    if not colon or not port.isdecimal() or int(port) > 65_535 or (":" in host and not host.startswith("[")):
+        option = f"--{name.replace('_', '-')}"
+        raise OptionError(
+            f"{section}: {option} is HOST:PORT with a port from 0 to 65535, like 127.0.0.1:8443, not {text!r}"
+        )
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str:
+    """`; did you mean …?` where one of the known words is close, else ""."""
     import difflib
 
     found = difflib.get_close_matches(wrong, list(known), 1)

@@ -8,7 +8,7 @@ import ssl
 from informers.coverage import PatternError
 from kube.status import StatusError
 from kube.upstream_error import CredentialsError, UpstreamError
-from store.errors import StoreError
+from store.errors import StoreError, StoreUnavailable
 
 
 def advice(error: BaseException) -> str | None:
@@ -16,6 +16,8 @@ def advice(error: BaseException) -> str | None:
     if isinstance(error, BaseExceptionGroup):
         texts = [text for inner in error.exceptions if (text := advice(inner))]
         return texts[0] if texts else None
+    if isinstance(error, StoreUnavailable) and "connect" in str(error).lower():
+        return f"the store: {error} Is Redis running there? --redis-url says where it is"
     if isinstance(error, StoreError):
         return f"the store: {error}"
     if isinstance(error, CredentialsError | PatternError):
