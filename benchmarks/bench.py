@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import ssl
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -44,11 +46,19 @@ class Bench:
 
     def namespace(self, number: int = 1) -> str:
         """The name of namespace number N."""
-        return self.cluster.namespace_names()[number]
+        return self.upstream.namespaces[number]
 
-    def tenant_token(self, number: int = 1) -> str:
-        """The token of the user who owns the namespaces of tenant number N."""
-        return f"user-tenant-{number:04d}-token"
+    def tenant_token(self) -> str:
+        """The token of the user who owns the namespaces of tenant number 1."""
+        return self.upstream.tenant_token
+
+    def pods(self, limit: int = 50) -> tuple[str, list[str]]:
+        """Upstream's resourceVersion, and the names of some pods of namespace number 1."""
+        path = f"{self.upstream.url}/api/v1/namespaces/{self.namespace()}/pods?limit={limit}"
+        request = urllib.request.Request(path, headers=headers(JSON))
+        with urllib.request.urlopen(request, context=self.tls(), timeout=30) as answer:
+            found = json.loads(answer.read())
+        return found["metadata"]["resourceVersion"], [item["metadata"]["name"] for item in found["items"]]
 
     def side_by_side(
         self,

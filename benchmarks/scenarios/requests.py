@@ -168,8 +168,8 @@ def others_during_whole_lists(bench: Bench) -> list[Figure]:
 
 def gets(bench: Bench) -> list[Figure]:
     """One object."""
-    pod = bench.cluster.pod(1)["metadata"]
-    asked = (f"/api/v1/namespaces/{pod['namespace']}/pods/{pod['name']}", headers(JSON, gzip=True))
+    _, names = bench.pods()
+    asked = (f"/api/v1/namespaces/{bench.namespace()}/pods/{names[0]}", headers(JSON, gzip=True))
     larder, upstream = bench.side_by_side(asked, asked)
     return [
         ratio("gets", "get one pod: per CPU second", "req/CPU s", _cpu(larder), _cpu(upstream), ">= 1.5"),

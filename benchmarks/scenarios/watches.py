@@ -145,19 +145,12 @@ async def _idle(bench: Bench, replica: Replica, count: int) -> float:
 
 async def _version(bench: Bench) -> str:
     """The store's newest resourceVersion, as upstream says it."""
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {ADMIN}"}) as session:
-        path = f"/api/v1/namespaces/{bench.namespace()}/pods?limit=1"
-        async with session.get(bench.upstream.url + path, ssl=bench.tls()) as answer:
-            version: str = (await answer.json())["metadata"]["resourceVersion"]
-            return version
+    return (await asyncio.to_thread(bench.pods, 1))[0]
 
 
 async def _write(bench: Bench, writes: int, rate: float) -> None:
     """Change an annotation of one pod of the namespace after the other, evenly spaced."""
-    pods = [
-        bench.cluster.pod(1 + index * bench.cluster.namespaces)["metadata"]["name"]
-        for index in range(min(50, bench.cluster.pods // bench.cluster.namespaces))
-    ]
+    _, pods = await asyncio.to_thread(bench.pods)
     started = time.monotonic()
     async with aiohttp.ClientSession(headers=MERGE_PATCH) as session:
         for number in range(writes):
