@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests import sanic_adapter
+
+sanic_adapter.install()
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show the tables that tests left behind with `record_property("table", …)`, whichever worker ran them."""
