@@ -264,7 +264,8 @@ class Worker:
         generation = 0 if gone else int(json.loads(record.metadata()).get("generation") or 0)
         before = self._generations.get(record.name)
         self._generations[record.name] = generation
-        self._catalogue.poke()
+        if self._definitions.ready.is_set():
+            self._catalogue.poke()
         if before is None or before == generation:
             return
         plural, _, group = record.name.partition(".")
