@@ -137,7 +137,7 @@ class Sandbox:
 
     def _openapi(self, request: Request, path: str, accept: str) -> HTTPResponse:
         if path == "/openapi/v2":
-            if openapi.V2_PROTOBUF in accept:
+            if any(name in accept for name in openapi.V2_PROTOBUF_ASKED):
                 return _response(request, 200, openapi.v2_protobuf(), {"Content-Type": openapi.V2_PROTOBUF})
             return _response(request, 200, openapi.v2(), {"Content-Type": _JSON})
         if path == "/openapi/v3":

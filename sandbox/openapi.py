@@ -11,7 +11,9 @@ from typing import Any
 from kube import gojson
 from sandbox.catalogue import VERSION, Catalogue, Served
 
-V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+V2_PROTOBUF_ASKED = ("proto-openapi.spec.v2@v1.0+protobuf", "proto-openapi.spec.v2.v1.0+protobuf")
+V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""What is asked for may have an @; what is answered has none, as Go's parser of media types refuses it."""
 
 _INFO = {"title": "larder sandbox", "version": VERSION}
 _QUERY = ("dryRun", "fieldManager", "fieldValidation", "force")
