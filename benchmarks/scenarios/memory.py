@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import statistics
 import time
+import urllib.parse
 import urllib.request
 
 from benchmarks.bench import ADMIN, KUBECTL_TABLE, Bench
@@ -25,9 +27,7 @@ def memory_and_start(bench: Bench) -> list[Figure]:
         replica = bench.larder.start_replica(0)
         starts.append(replica.started_seconds)
         before = resident_bytes(replica.pids)
-        started = time.monotonic()
-        _get(bench, replica, "/api/v1/pods", token=bench.tenant_token())
-        colds.append((time.monotonic() - started) * 1e3)
+        colds.append(_cold_table(bench, replica))
         _get(bench, replica, "/api/v1/pods")
         after = resident_bytes(replica.pids)
         grown.append((after - before) / bodies)
@@ -57,6 +57,26 @@ def memory_and_start(bench: Bench) -> list[Figure]:
         ),
         absolute(scenario, "informer: start to synced", "s", [bench.larder.synced_seconds]),
     ]
+
+
+def _cold_table(bench: Bench, replica: Replica) -> float:
+    """Milliseconds of a tenant's first Table. The connection is open and the user known: the tenant's pods are not."""
+    parts = urllib.parse.urlsplit(replica.url)
+    connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, context=bench.tls(), timeout=30)
+    asked = {"Authorization": f"Bearer {bench.tenant_token()}", "Accept": KUBECTL_TABLE}
+    try:
+        connection.request("GET", "/version", headers=asked)
+        connection.getresponse().read()
+        started = time.monotonic()
+        connection.request("GET", "/api/v1/pods", headers=asked)
+        answer = connection.getresponse()
+        body = answer.read()
+        took = (time.monotonic() - started) * 1e3
+    finally:
+        connection.close()
+    if answer.status != 200 or not json.loads(body)["rows"]:
+        raise RuntimeError(f"the tenant's pods: {answer.status} {body[:200]!r}")
+    return took
 
 
 def _get(bench: Bench, replica: Replica, path: str, token: str = ADMIN, accept: str = KUBECTL_TABLE) -> bytes:

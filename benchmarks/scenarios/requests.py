@@ -31,8 +31,9 @@ def _compare(
     goal: str,
     ours: tuple[str, dict[str, str]],
     theirs: tuple[str, dict[str, str]],
+    upstream_connections: int | None = None,
 ) -> tuple[list[Figure], list[Measured], list[Measured]]:
-    larder, upstream = bench.side_by_side(ours, theirs)
+    larder, upstream = bench.side_by_side(ours, theirs, upstream_connections=upstream_connections)
     figures = [
         ratio(scenario, name, "req/s", _rates(larder), _rates(upstream), goal),
         ratio(scenario, f"{name}: per CPU second", "req/CPU s", _cpu(larder), _cpu(upstream)),
@@ -69,6 +70,7 @@ def tables_and_lists(bench: Bench) -> list[Figure]:
         ">= 50",
         ("/api/v1/pods", headers(KUBECTL_TABLE, token, gzip=True)),
         (tenant, table_gzip),
+        upstream_connections=2,
     )[0]
     table = headers(KUBECTL_TABLE)
     found += _compare(bench, scenario, "Table of a namespace, identity", ">= 8", (path, table), (path, table))[0]
