@@ -11,7 +11,7 @@ from sanic import Request
 from kube import gojson, status
 from kube.paths import RequestInfo
 from kube.status import StatusError
-from sandbox import patch, render
+from sandbox import patch, protobuf, render
 from sandbox.catalogue import Served
 from sandbox.cluster import PODS, Change, Cluster, DeleteOptions
 from sandbox.negotiation import Form
@@ -59,7 +59,7 @@ def body(request: Request) -> Any:
     """The decoded body of a request, None if it has none.
 
     Raises:
-        StatusError: 413 for too much of it, 400 for what is neither JSON nor, if it says so, YAML.
+        StatusError: 413 for too much of it, 400 for what is not JSON or, if it says so, YAML or protobuf.
     """
     data = request.body
     if not data:
@@ -69,13 +69,15 @@ def body(request: Request) -> Any:
             413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY_BYTES}", details={}
         )
     content_type = request.headers.get("content-type", "")
-    if "protobuf" in content_type or "cbor" in content_type:
-        raise _unsupported("application/json", "application/yaml")
+    if "cbor" in content_type:
+        raise _unsupported("application/json", "application/yaml", protobuf.CONTENT_TYPE)
     try:
+        if protobuf.CONTENT_TYPE in content_type:
+            return protobuf.decode(data)
         if "yaml" in content_type:
             return yaml.safe_load(data)
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, yaml.YAMLError, UnicodeDecodeError, protobuf.Unreadable) as error:
         raise status.bad_request(f"the object provided is unrecognized: {error}") from None
 
 
@@ -101,7 +103,7 @@ def patcher(request: Request, *, custom: bool) -> Change:
 
 
 def _unsupported(*known: str) -> StatusError:
-    """415. Protobuf bodies end here too: kubectl sends them from `create KIND`, never from `create -f` or `apply`."""
+    """415: a form of body or of patch that is not read here."""
     message = f"the body of the request was in an unknown format - accepted media types include: {', '.join(known)}"
     return StatusError(415, "UnsupportedMediaType", message, details={})
 

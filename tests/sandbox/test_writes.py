@@ -116,7 +116,8 @@ async def test_scale_and_status_are_apart(admin: httpx.AsyncClient) -> None:
     ("body", "headers", "code"),
     [
         (b"{", {}, 400),
-        (b"k8s\0", {"Content-Type": "application/vnd.kubernetes.protobuf"}, 415),
+        (b"k8s\0", {"Content-Type": "application/vnd.kubernetes.protobuf"}, 400),
+        (b"\xd9\xd9\xf7", {"Content-Type": "application/cbor"}, 415),
         (b'{"kind":"Pod"}', {}, 400),
         (b'{"metadata":{}}', {}, 422),
         (b'{"metadata":{"name":"x","namespace":"other"}}', {}, 400),
