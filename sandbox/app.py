@@ -98,6 +98,7 @@ class Sandbox:
         served = self.cluster.catalogue.find(info.gvr)
         if served is None:
             return self._unknown(info)
+        request.ctx.warning = served.warning
         if served.gvr.group in reviews.GROUPS:
             return self._review(request, person, served)
         if info.verb not in served.resource.verbs:
@@ -145,7 +146,7 @@ class Sandbox:
             return _response(request, 200, body, {"Content-Type": "text/plain; charset=utf-8"})
         found = openapi.v3(self.cluster.catalogue, path.removeprefix("/openapi/v3/"))
         if path.startswith("/openapi/v3/") and found is not None:
-            return _response(request, 200, found, {"Content-Type": _JSON})
+            return _with_etag(request, found, f'"{openapi.digest(found)}"', _JSON)
         if path.startswith("/openapi"):
             raise status.plain_404()
         raise status.plain_404() if path.startswith("/apis/") else status.not_found_route()
@@ -227,7 +228,9 @@ def _with_etag(request: Request, body: bytes, etag: str, content_type: str) -> H
 
 def _common_headers(request: Request, headers: Mapping[str, str]) -> dict[str, str]:
     audit = request.headers.get("audit-id") or str(uuid.uuid4())
-    return {"Cache-Control": "no-cache, private", "Audit-Id": audit, **headers}
+    warning = getattr(request.ctx, "warning", "")
+    warnings = {"Warning": f'299 - "{warning}"'} if warning else {}
+    return {"Cache-Control": "no-cache, private", "Audit-Id": audit, **warnings, **headers}
 
 
 def _response(request: Request, code: int, body: bytes, headers: Mapping[str, str]) -> HTTPResponse:

@@ -21,13 +21,14 @@ class Served:
     """A resource as the sandbox serves it.
 
     `custom`: defined by a CRD, so objects keep kind and apiVersion and have alphabetical keys.
-    `columns` are the additionalPrinterColumns of a custom resource.
+    `columns` are the additionalPrinterColumns of a custom resource; `warning` comes with each answer, "" for none.
     """
 
     resource: Resource
     custom: bool = False
     subresources: tuple[str, ...] = ()
     columns: tuple[Mapping[str, Any], ...] = ()
+    warning: str = ""
 
     @property
     def gvr(self) -> GVR:
@@ -50,6 +51,7 @@ def _served(
     subresources: str = "",
     categories: str = "",
     verbs: tuple[str, ...] = _ALL,
+    warning: str = "",
 ) -> Served:
     group, _, version = group_version.rpartition("/")
     return Served(
@@ -63,12 +65,16 @@ def _served(
             categories=tuple(categories.split()),
         ),
         subresources=tuple(subresources.split()),
+        warning=warning,
     )
+
+
+_ENDPOINTS_WARNING = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 
 
 BUILT_IN: tuple[Served, ...] = (
     _served("v1", "configmaps", "ConfigMap", short="cm"),
-    _served("v1", "endpoints", "Endpoints", short="ep"),
+    _served("v1", "endpoints", "Endpoints", short="ep", warning=_ENDPOINTS_WARNING),
     _served("v1", "events", "Event", short="ev"),
     _served("v1", "limitranges", "LimitRange", short="limits"),
     _served("v1", "namespaces", "Namespace", short="ns", cluster=True, subresources="status finalize"),

@@ -30,14 +30,18 @@ def v2_protobuf() -> bytes:
     return _field(1, b"2.0") + _field(2, info) + _field(8, b"")
 
 
+def digest(document: bytes) -> str:
+    """What the index calls a document by, and its ETag."""
+    return hashlib.sha512(document).hexdigest().upper()
+
+
 def v3_index(catalogue: Catalogue) -> bytes:
     """Where the document of each group version is."""
     paths = {}
     for group, versions in catalogue.groups().items():
         for version in versions:
             path = f"apis/{group}/{version}" if group else f"api/{version}"
-            digest = hashlib.sha512(v3(catalogue, path) or b"").hexdigest().upper()
-            paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
+            paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest(v3(catalogue, path) or b'')}"}
     return gojson.dumps({"paths": paths}) + b"\n"
 
 
