@@ -38,6 +38,10 @@ _METADATA = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 
+DOCUMENTED = "documented"
+"""The fact of `upstream` that says that all documents are stored; its value is the version that they are of."""
+
+
 class CatalogueKeeper:
     """Writes the catalogue while it holds the global lease; `poke` makes it look at once."""
 
@@ -145,6 +149,8 @@ class CatalogueKeeper:
                 self._warn(f"OpenAPI documents: {error}")
         await self._publish(writer, self._openapi)
         await writer.drop_documents({*catalogue.documents, *self._openapi})
+        # Readiness waits for this: a kubectl that comes at once finds its documents in the store.
+        await writer.put_upstream({DOCUMENTED: catalogue.version})
 
     async def _publish(self, writer: CatalogueWriter, documents: Mapping[Key, Document]) -> None:
         """Store documents that are not known to be there."""

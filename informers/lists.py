@@ -30,9 +30,6 @@ PAGED_TRIES = 2
 """A list that expired so often between its pages is taken in one piece."""
 WRITE_EVENTS = 256
 """Events that are written without a pause: heartbeats have to come between."""
-TELL_TRIES = 5
-TELL_SECONDS = 1.0
-"""How often, and how long apart, a list is taken that leaves no versions for its deletions: others use them up."""
 
 
 class _Metadata(msgspec.Struct):
@@ -89,8 +86,10 @@ class Lists:
                     raise
         log.info("%s: %d objects at %d in %.1f s", self.gvr, count, version, time.monotonic() - started)
 
-    async def tell_difference(self, cause: str) -> None:
-        """List, and write what is different in the store as events; store anew what cannot be told so.
+    async def tell_difference(self, cause: str) -> list[Record]:
+        """List, and write what is different in the store as events; store everything anew if it cannot be told so.
+
+        Returned are objects that are gone, but for whose deletion no version is left; they are still stored.
 
         Raises:
             StatusError, UpstreamError, StoreError
@@ -99,18 +98,14 @@ class Lists:
         while True:
             tries += 1
             try:
-                count, version = await self._tell_once(cause, PAGE_OBJECTS if tries <= PAGED_TRIES else 0)
-                log.info("%s: listed again at %d: %d differences", self.gvr, version, count)
-                return
+                return await self._tell_once(cause, PAGE_OBJECTS if tries <= PAGED_TRIES else 0)
             except Expired:
                 if tries > PAGED_TRIES:
                     raise
             except NotTellable as error:
-                if not error.for_now or tries >= TELL_TRIES:
-                    log.warning("%s: the list cannot be told as events (%s): all is stored anew", self.gvr, error)
-                    await self.load()
-                    return
-                await asyncio.sleep(TELL_SECONDS)
+                log.warning("%s: the list cannot be told as events (%s): all is stored anew", self.gvr, error)
+                await self.load()
+                return []
 
     async def _load_once(self, limit: int) -> tuple[int, int]:
         metrics.relists.labels(str(self.gvr), "load").inc()
@@ -129,7 +124,7 @@ class Lists:
             await self._writer.load_commit(version)
         return count, version
 
-    async def _tell_once(self, cause: str, limit: int) -> tuple[int, int]:
+    async def _tell_once(self, cause: str, limit: int) -> list[Record]:
         metrics.relists.labels(str(self.gvr), cause).inc()
         stored: dict[tuple[str, str], tuple[int, str]] = {}
         for shard in await self._reader.shards(self.gvr):
@@ -145,7 +140,7 @@ class Lists:
         if version < self._writer.position:
             raise NotTellable(f"the list is of {version}, before the store's {self._writer.position}")
         last_known = [(await self._reader.get(self.gvr, *key))[0] for key in difference.missing()]
-        events = difference.events(version, [known for known in last_known if known is not None])
+        events, untold = difference.events(version, [known for known in last_known if known is not None])
         for first in range(0, len(events), WRITE_EVENTS):
             async with self._writing:
                 await self._writer.apply_many(events[first : first + WRITE_EVENTS])
@@ -153,7 +148,8 @@ class Lists:
             async with self._writing:
                 await self._writer.advance(version)
         metrics.events.labels(str(self.gvr)).inc(len(events))
-        return len(events), version
+        log.info("%s: listed again at %d: %d differences, %d untold", self.gvr, version, len(events), len(untold))
+        return untold
 
     async def _pages(self, limit: int, cause: str) -> AsyncIterator[ListPage]:
         async with aclosing(list_pages(self._client, self.gvr, limit=limit, cause=cause)) as pages:

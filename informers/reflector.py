@@ -40,7 +40,11 @@ HEARTBEAT_SECONDS = 1.0
 SHORT_SECONDS = 1.0
 """A watch that ends sooner, with nothing to tell, is a failure: it is not begun anew at once."""
 PENDING_SECONDS = 10.0
-"""So long deletions wait for a version of their own; then a list makes room for them."""
+"""So long deletions wait for an event that shows which versions are free; then a list does."""
+STUCK_SECONDS = 60.0
+"""After so long without a free version (nothing is written anywhere) all is stored anew without what is gone."""
+PENDING_MOST = 5000
+"""With more of them the same: more goes than anything else happens."""
 _LETTERS: dict[str, Letter] = {"ADDED": "A", "MODIFIED": "M", "DELETED": "D"}
 
 
@@ -81,7 +85,9 @@ class Reflector:
             shard=self._shard,
         )  # fmt: skip
         self._sequencer = Sequencer(self._shard)
-        self._pending_since = 0.0
+        self._waiting = 0
+        self._waiting_since = 0.0
+        self._listed_for_pending = 0.0
         self._in_touch = time.monotonic()
         self._suspicious = True
         """Whether upstream may have gone back in time since it was last heard."""
@@ -170,15 +176,14 @@ class Reflector:
             self._in_touch = time.monotonic() - max(0.0, silent)
             await self.describer.begin(meta)
             self._must_list |= meta.readable and meta.unsettled
-        if not meta.readable or (self._suspicious and await self._went_back(meta)):
+        if not meta.readable or self._stuck() or (self._suspicious and await self._went_back(meta)):
             self.synced.clear()
-            self._sequencer.pending.clear()
             await self._lists.load()
+            self._sequencer.begin(())
             self._in_touch = time.monotonic()
         elif self._must_list:
             self.synced.set()
-            self._sequencer.pending.clear()
-            await self._lists.tell_difference("expired")
+            self._sequencer.begin(await self._lists.tell_difference("expired"))
             self._in_touch = time.monotonic()
         else:
             await self.describer.say()
@@ -218,7 +223,7 @@ class Reflector:
                     self._suspicious |= lasted < seconds - 1
                     return told or lasted > SHORT_SECONDS
                 except TimeoutError:
-                    self._must_list = True
+                    self._must_list, self._listed_for_pending = True, time.monotonic()
                     return True
                 self.watching = True
                 self._in_touch = time.monotonic()
@@ -231,7 +236,14 @@ class Reflector:
         """For how long the watch may bring nothing: until deletions that wait for a version need a list."""
         if not self._sequencer.pending:
             return None
-        return max(0.0, self._pending_since + PENDING_SECONDS - time.monotonic())
+        if self._stuck():
+            return 0.0
+        return max(0.0, max(self._waiting_since, self._listed_for_pending) + PENDING_SECONDS - time.monotonic())
+
+    def _stuck(self) -> bool:
+        """Whether deletions have waited in vain for too long."""
+        waiting = len(self._sequencer.pending)
+        return waiting > PENDING_MOST or (waiting > 0 and time.monotonic() - self._waiting_since > STUCK_SECONDS)
 
     # --- events ---------------------------------------------------------------------------------------------
 
@@ -291,9 +303,8 @@ class Reflector:
     async def _settle(self) -> None:
         """Keep account of deletions that are still to be told."""
         waiting = len(self._sequencer.pending)
-        assert self.describer.current is not None
-        if waiting and not self.describer.current.unsettled:
-            self._pending_since = time.monotonic()
+        if waiting != self._waiting:
+            self._waiting, self._waiting_since = waiting, time.monotonic()
         metrics.pending.labels(self._name).set(waiting)
         await self.describer.settle(unsettled=bool(waiting))
 

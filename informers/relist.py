@@ -18,14 +18,7 @@ Key = tuple[str, str]
 
 
 class NotTellable(Exception):
-    """The difference cannot be told as events after the position: it must be stored anew, and older resumes get 410.
-
-    `for_now`: a list that is taken later may have room for it.
-    """
-
-    def __init__(self, message: str, *, for_now: bool = False) -> None:
-        super().__init__(message)
-        self.for_now = for_now
+    """The difference cannot be told as events after the position: it must be stored anew, and older resumes get 410."""
 
 
 @dataclass
@@ -71,22 +64,24 @@ class Difference:
         gone = [key for key in self.stored if key not in self._seen]
         return gone + [key for key, _ in self._replaced]
 
-    def events(self, list_version: int, last_known: Iterable[Record]) -> list[Event]:
+    def events(self, list_version: int, last_known: Iterable[Record]) -> tuple[list[Event], list[Record]]:
         """Everything in order, after the position and up to `list_version`. `last_known` are the records of `missing`.
 
-        Raises:
-            NotTellable: there are fewer unused versions than deletions.
+        The second are the deletions for which no version is left: several objects were deleted in one revision.
         """
         used = {event.rv for event in self._changed}
         before = dict(self._replaced)
         deletions: list[Event] = []
+        untold: list[Record] = []
         for record in last_known:
-            version = before.get((record.namespace, record.name), list_version + 1) - 1
+            key = (record.namespace, record.name)
+            version = before.get(key, list_version + 1) - 1
             while version in used:
                 version -= 1
-            if version <= self.position:
-                key = f"{record.namespace}/{record.name}"
-                raise NotTellable(f"no version is left for the deletion of {key}", for_now=True)
-            used.add(version)
-            deletions.append(Event("D", version, with_version(record, version), self.shard(record)))
-        return sorted([*self._changed, *deletions], key=lambda event: event.rv)
+            if version > self.position:
+                used.add(version)
+                deletions.append(Event("D", version, with_version(record, version), self.shard(record)))
+            elif key not in before:
+                untold.append(record)
+            # Else the object is another one of the same name: without its deletion it shows as changed.
+        return sorted([*self._changed, *deletions], key=lambda event: event.rv), untold

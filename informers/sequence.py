@@ -61,6 +61,10 @@ class Sequencer:
         """What can be told of `pending` when nothing else happened after `position` and up to `version`."""
         return self._drain(position, version + 1)
 
+    def begin(self, untold: Iterable[Record]) -> None:
+        """Forget what is pending, but for these deletions."""
+        self.pending = {_key(record): record for record in untold}
+
     def _keep(self, deletions: list[Change]) -> None:
         for _, record in deletions:
             self.pending[_key(record)] = record

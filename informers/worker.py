@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable
 from importlib.metadata import version as program_version
 
 from informers import metrics
-from informers.catalogue import CatalogueKeeper
+from informers.catalogue import DOCUMENTED, CatalogueKeeper
 from informers.coverage import Pattern
 from informers.description import Cluster
 from informers.follow import Follower
@@ -169,12 +169,14 @@ class Worker:
             return
         try:
             metas = await self._reader.metas(covered)
+            documented = DOCUMENTED in await self._reader.upstream()
         except StoreError as error:
             self._unready = str(error)
             return
         missing = sorted(str(gvr) for gvr, meta in metas.items() if not meta.readable)
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        self._unready = f"not synced: {', '.join(missing[:5])}{more}" if missing else ""
+        waiting = "" if documented else "discovery and OpenAPI documents are not stored yet"
+        self._unready = f"not synced: {', '.join(missing[:5])}{more}" if missing else waiting
 
     async def _hold_for_ever(self, entry: CatalogueEntry) -> None:
         """Have the resource whenever it should be ours, until cancelled."""

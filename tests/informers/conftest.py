@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from informers import catalogue, follow, lists, pulse, reflector, worker
+from informers import catalogue, follow, pulse, reflector, worker
 from informers.backoff import Backoff
 from kube.client import UpstreamClient
 from kube.credentials import Credentials, _Fixed
@@ -30,7 +30,6 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follow, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(catalogue, "SETTLE_SECONDS", 0.05)
     monkeypatch.setattr(catalogue, "DISCOVERY_SECONDS", 0.5)
-    monkeypatch.setattr(lists, "TELL_SECONDS", 0.05)
     monkeypatch.setattr(pulse, "QUIET_SECONDS", 0.2)
     monkeypatch.setattr(pulse, "NEWEST_SECONDS", 0.0)
 

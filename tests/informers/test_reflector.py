@@ -419,6 +419,21 @@ async def test_deletions_that_wait_too_long(stage: Stage, upstream: Upstream, mo
 
 
 @pytest.mark.asyncio
+async def test_deletions_for_which_nothing_makes_room(
+    stage: Stage, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If nobody writes anything at all, everything is stored anew without them."""
+    monkeypatch.setattr(reflectors, "PENDING_SECONDS", 0.05)
+    monkeypatch.setattr(reflectors, "STUCK_SECONDS", 0.3)
+    await with_events(stage, upstream, 5)
+    together = upstream.rv + 1
+    for number in range(4):
+        upstream.delete(EVENTS, "free", f"e{number}", rv=together)
+    await until(lambda: stage.matches_upstream(EVENTS))
+    await until(lambda: _settled(stage))
+
+
+@pytest.mark.asyncio
 async def test_waiting_deletions_outlive_their_worker(stage: Stage, upstream: Upstream) -> None:
     """A worker that takes over while deletions wait lists, and tells them."""
     await with_events(stage, upstream, 5)
