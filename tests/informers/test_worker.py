@@ -90,6 +90,12 @@ def look(store: Store) -> Look:
     return Look(store)
 
 
+async def _facts(look: Look, wanted: str) -> dict[str, str] | None:
+    """What the store knows of upstream, once `wanted` is among it."""
+    facts = await look.reader.upstream()
+    return facts if wanted in facts else None
+
+
 @pytest.mark.asyncio
 async def test_everything_is_covered(start: Start, look: Look, upstream: Upstream) -> None:
     """A worker covers what the patterns say, namespaces first, and keeps discovery in the store."""
@@ -105,7 +111,8 @@ async def test_everything_is_covered(start: Start, look: Look, upstream: Upstrea
     document = await until(lambda: look.reader.document("/apis"))
     assert json.loads(document.body)["kind"] == "APIGroupList"
     assert (await look.reader.document("/api/v1")) is not None
-    assert await look.reader.upstream() == {"uid": upstream.cluster_uid, "version": "v1.20.2"}
+    facts = {"uid": upstream.cluster_uid, "version": "v1.20.2", "documented": "v1.20.2"}
+    assert await until(lambda: _facts(look, "documented")) == facts
     assert {headers["user-agent"].partition("/")[0] for headers in upstream.headers_seen} == {"larder-informer"}
 
 
