@@ -24,8 +24,11 @@ from store.leases import Lease
 
 log = logging.getLogger("larder.informer")
 
-DISCOVERY_SECONDS = 60.0
-"""Between two looks at discovery that nothing asked for: aggregated APIs come without an event of their own."""
+DISCOVERY_SECONDS = 300.0
+"""Between two looks at discovery that nothing asked for: CRDs and APIServices that change ask for one."""
+
+BROKEN_SECONDS = 30.0
+"""The same while a group's discovery fails."""
 
 SETTLE_SECONDS = 0.5
 """After a CRD changed, until upstream serves it."""
@@ -104,12 +107,16 @@ class CatalogueKeeper:
                 except (StatusError, UpstreamError) as error:
                     log.warning("discovery: %s", error)
                 try:
-                    async with asyncio.timeout(DISCOVERY_SECONDS):
+                    async with asyncio.timeout(self._pause()):
                         await self._poked.wait()
                     await asyncio.sleep(SETTLE_SECONDS)
                 except TimeoutError:
                     pass
                 self._poked.clear()
+
+    def _pause(self) -> float:
+        healthy = self._catalogue is not None and not self._catalogue.errors
+        return DISCOVERY_SECONDS if healthy else min(BROKEN_SECONDS, DISCOVERY_SECONDS)
 
     async def _renew(self) -> None:
         while True:

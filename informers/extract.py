@@ -29,7 +29,18 @@ class _Envelope(msgspec.Struct):
     metadata: msgspec.Raw
 
 
+class _Metadata(msgspec.Struct):
+    """What a record needs of it; a record that is read must not find other types than these."""
+
+    name: str
+    version: str = msgspec.field(name="resourceVersion")
+    namespace: str | None = None
+    uid: str | None = None
+    labels: dict[str, str] | None = None
+
+
 _envelope = msgspec.json.Decoder(_Envelope)
+_metadata = msgspec.json.Decoder(_Metadata)
 _object = msgspec.json.Decoder()
 
 
@@ -65,20 +76,20 @@ class Extractor:
             data = b"{" + data[len(self._prefix) :]
         try:
             obj = _object.decode(data)
-            metadata = obj["metadata"]
-            namespace, name = metadata.get("namespace") or "", metadata["name"]
-            version = int(metadata["resourceVersion"])
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            start, end = metadata_span(data)
+            metadata = _metadata.decode(memoryview(data)[start:end])
+            namespace, name, version = metadata.namespace or "", metadata.name, int(metadata.version)
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
             raise Unreadable(f"no name and resourceVersion in {data[:200]!r}: {error}") from error
         return Record(
             namespace=namespace,
             name=name,
             rv=version,
-            uid=metadata.get("uid") or "",
-            labels=metadata.get("labels") or {},
+            uid=metadata.uid or "",
+            labels=metadata.labels or {},
             fields=self._fields(obj),
             row=self._print(obj, f"{namespace}/{name}"),
-            meta=metadata_span(data),
+            meta=(start, end),
             size=len(data),
             packed=records.pack(data),
         )

@@ -40,6 +40,9 @@ from store.writer import Writer
 
 log = logging.getLogger("larder.informer")
 
+API_SERVICES = GVR("apiregistration.k8s.io", "v1", "apiservices")
+"""Aggregated APIs; where they are not covered, discovery is looked at in its time."""
+
 LOOK_SECONDS = 1.0
 """Between two looks at the covered resources and at who is alive: two small reads."""
 
@@ -115,6 +118,7 @@ class Worker:
         )
         self._namespaces = Follower(self._reader, NAMESPACES, self._namespace_told)
         self._definitions = Follower(self._reader, CUSTOM_RESOURCE_DEFINITIONS, self._definition_told)
+        self._services = Follower(self._reader, API_SERVICES, self._service_told)
         self._generations: dict[str, int] = {}
         """Of each definition: only another spec says something new."""
         self._alive: list[str] = [name]
@@ -133,6 +137,7 @@ class Worker:
                 group.create_task(self._catalogue.run(), name="catalogue")
                 group.create_task(self._namespaces.run(), name="follow namespaces")
                 group.create_task(self._definitions.run(), name="follow definitions")
+                group.create_task(self._services.run(), name="follow API services")
                 group.create_task(self._share(group), name="share")
         finally:
             await health.close()
@@ -274,6 +279,10 @@ class Worker:
         for gvr, reflector in self.reflectors.items():
             if (gvr.resource, gvr.group) == (plural, group):
                 reflector.describer.learn_again(new_bytes=True)
+
+    async def _service_told(self, record: Record, gone: bool) -> None:
+        if self._services.ready.is_set():
+            self._catalogue.poke()
 
     def _version_changed(self, version: str) -> None:
         """Upstream is another version now: it may print other columns, and write the same objects differently."""
