@@ -83,6 +83,8 @@ class Writer:
         self.gvr = gvr
         self.fence = fence
         self.position = 0
+        self._confirmed = False
+        """Whether the store said, under this fence, that it is at `position`. Nobody else can move it on then."""
         self._store = store
         self._keys = store.keys(gvr)
         self._budget = log_budget_bytes
@@ -101,6 +103,7 @@ class Writer:
         if meta.fence != self.fence:
             raise Fenced(f"{self.gvr} is held with fence {meta.fence or 'none'}, not {self.fence}")
         self.position = meta.position
+        self._confirmed = True
         return meta
 
     async def apply_many(self, events: Sequence[Event]) -> None:
@@ -246,7 +249,10 @@ class Writer:
         """Send events from `first` on in one round trip; how many that were. All of them are in the store then."""
         calls: list[Call] = []
         before, size = self.position, 0
-        for event in events[first : first + BATCH_EVENTS]:
+        # An unconfirmed position may be behind the store's: then an event in the middle of the batch could follow that
+        # one by chance, and be taken in although those before it are refused. So the first one goes alone.
+        limit = BATCH_EVENTS if self._confirmed else 1
+        for event in events[first : first + limit]:
             data = records.encode(event.record)
             calls.append(self._apply_call(event, before, data))
             before, size = event.rv, size + len(data)
@@ -259,6 +265,7 @@ class Writer:
             try:
                 checked(reply)
             except (Fenced, PositionMismatch) as refused:
+                self._confirmed = False
                 refused.applied = first + applied
                 raise
             except StoreFull:
@@ -266,6 +273,7 @@ class Writer:
                     return applied
                 raise
             self.position = events[first + applied].rv
+            self._confirmed = True
         return len(calls)
 
     async def _make_room(self) -> bool:
