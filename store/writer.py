@@ -133,6 +133,7 @@ class Writer:
         """
         checked(await self._write("advance", self.position, position))
         self.position = position
+        self._confirmed = True
 
     async def heartbeat(self, silent_seconds: float = 0.0) -> None:
         """Tell replicas that the resource is followed; upstream was last in touch `silent_seconds` ago.
@@ -220,6 +221,7 @@ class Writer:
             raise ValueError(f"no list has the resourceVersion {position}")
         checked(await self._write("load_commit", position))
         self.position = position
+        self._confirmed = True
 
     async def trim(self, budget_bytes: int, minimum_bytes: int = 0) -> int:
         """Make the logs shorter, the biggest first; the bytes that are left.
