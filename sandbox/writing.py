@@ -33,7 +33,10 @@ def answer(cluster: Cluster, served: Served, info: RequestInfo, request: Request
     now = cluster.clock()
     match info.verb:
         case "create" if not info.name:
-            item = cluster.create(served, info.namespace, body(request), dry_run=dry_run)
+            posted = body(request)
+            if "status" in served.subresources and isinstance(posted, dict):
+                posted.pop("status", None)  # a client has none to give: `kubectl run` sends an empty one
+            item = cluster.create(served, info.namespace, posted, dry_run=dry_run)
             return 201, render.one(served, item, form, now)
         case "update":
             posted = body(request)

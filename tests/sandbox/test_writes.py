@@ -103,6 +103,8 @@ async def test_scale_and_status_are_apart(admin: httpx.AsyncClient) -> None:
     assert (await admin.put(f"{path}/scale", json=scale)).json()["spec"]["replicas"] == 5
     present = (await admin.get(path)).json()
     generation = present["metadata"]["generation"]
+    new = {**present, "metadata": {"name": "new"}, "status": {"replicas": 99}}
+    assert (await admin.post(path.rpartition("/")[0], json=new)).json()["status"] == {}
     await admin.put(path, json={**present, "status": {"replicas": 99}})
     assert (await admin.get(path)).json()["status"]["replicas"] != 99
     headers = {"Content-Type": "application/merge-patch+json"}
