@@ -4,7 +4,8 @@ Here are the feeds, the watches' subscriptions to scopes, and the journal of cha
 is `policy`'s. Every replica holds all of it, so a scope costs no I/O.
 
 Invariant: an event is in the policy and in the journal before the next one is; the subscribers whom it concerns hear
-of the scope that is theirs by then, in the same turn of the event loop unless they are thousands.
+of the scope that is theirs by then, in the same turn of the event loop unless they are thousands. Who is about to show
+something to one of those asks first (`Subscription.settle`), so word that is still on its way is never late.
 """
 
 from __future__ import annotations
@@ -59,8 +60,16 @@ class PastChanges(Protocol):
         """The instant (ms) from which the log is complete, and its changes: time (ms), before, after."""
 
 
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a subscriber holds. `settle`: be told now, if word of a change is still on its way. `cancel` ends it."""
+
+    settle: Callable[[], None]
+    cancel: Callable[[], None]
+
+
 @dataclass(slots=True)
-class _Subscription:
+class _Interest:
     """A live watch's interest. `scope` is what its holder was told last."""
 
     user: User
@@ -96,7 +105,7 @@ class Control:
         self._followed: dict[GVR, _Followed] = {}
         self._held: set[GVR] = set()
         self._complete = False
-        self._subscriptions: dict[int, _Subscription] = {}
+        self._subscriptions: dict[int, _Interest] = {}
         self._numbers = itertools.count()
         self._subscriptions_of_subject: dict[str, set[int]] = {}
         self._pending: dict[int, None] = {}
@@ -141,7 +150,8 @@ class Control:
         def reset() -> None:
             self._reset(gvr)
 
-        cancel = view.observe(changed, reset)
+        # Whatever else follows the view shows its changes to someone: by then the scopes are those after the change.
+        cancel = view.observe(changed, reset, first=True)
         followed = self._followed[gvr] = _Followed(view, {}, cancel)
         await self._tell(gvr, followed)
         for time_ms, old, new in changes:
@@ -265,17 +275,22 @@ class Control:
         verb: str = "watch",
         namespace: str = "",
         name: str = "",
-    ) -> Callable[[], None]:
+    ) -> Subscription:
         """Call `changed` with the new scope (None: nothing may be read any more) each time that it becomes another.
 
-        It must neither block nor raise. Returns what ends the subscription.
+        It must neither block nor raise.
         """
         number = next(self._numbers)
         subjects = subjects_of(user)
         scope = self.scope(user, resource, verb, namespace, name)
-        self._subscriptions[number] = _Subscription(user, subjects, resource, verb, namespace, name, scope, changed)
+        self._subscriptions[number] = _Interest(user, subjects, resource, verb, namespace, name, scope, changed)
         for subject in subjects:
             self._subscriptions_of_subject.setdefault(subject, set()).add(number)
+
+        def settle() -> None:
+            if number in self._pending:
+                self._tell_subscriber(number)
+                del self._pending[number]
 
         def cancel() -> None:
             if self._subscriptions.pop(number, None) is None:
@@ -286,7 +301,7 @@ class Control:
                 if not numbers:
                     del self._subscriptions_of_subject[subject]
 
-        return cancel
+        return Subscription(settle, cancel)
 
     def _touched(self, subjects: frozenset[str]) -> None:
         """Tell the subscribers whom a change concerns: at once, or in slices if they are thousands."""

@@ -12,6 +12,7 @@ A watcher is in exactly one of three groups, and each move between them is one m
 So a client that does not read costs a bounded buffer and nothing else: it never holds up the others,
 and what it misses it reads from the history later.
 
+Invariant: nothing is handed to a watcher while its scope is about to become another; it then goes on by itself.
 Invariant: a watcher is handed changes in the order of their RVs, each at most once (`watcher.position` only
 grows), and none is left out between the history and the hub: joining needs the view's own position.
 """
@@ -29,13 +30,13 @@ from typing import TYPE_CHECKING
 
 from kube import status
 from server.rendering import render
-from server.watch_events import BodyGone, EventWriter, SharedChange, event_of
+from server.watch_events import BodyGone, EventWriter, SharedChange, departure, event_of
 from server.watch_index import Index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from server.history import Change
+    from server.history import Change, Key
     from server.objects import ItemForm
     from server.rendering import Kept
     from server.snapshot import Piece
@@ -86,6 +87,7 @@ class Hub:
         self._synced = Index()
         self._queue: deque[SharedChange] = deque()
         self._recent: dict[int, SharedChange] = {}
+        self._departures: dict[tuple[Key, int, int], SharedChange] = {}
         self._handed = view.position
         self._epoch = view.epoch
         self._steps: Iterator[None] | None = None
@@ -149,13 +151,24 @@ class Hub:
         if self.began_anew:
             return watcher.position
         if not self._queue:
-            return max(watcher.position, self.view.position)
+            # Not the view's position: of a change that its observers are just told of the hub may yet have to hear.
+            return max(watcher.position, self.view.told)
         return max(watcher.position, self._handed)
 
     def recent(self, change: Change) -> SharedChange:
         """The change with the lines already made of it, where it is a recent one."""
         shared = self._recent.get(change.rv)
         return shared if shared is not None and shared.change is change else SharedChange(change)
+
+    def departure(self, record: Record, rv: int) -> SharedChange:
+        """An object's leaving of scopes as of `rv`, with the lines already made of it: many may lose it at once."""
+        key = (record.namespace, record.name), record.rv, rv
+        shared = self._departures.get(key)
+        if shared is None:
+            shared = self._departures[key] = SharedChange(departure(record, rv))
+            while len(self._departures) > RECENT_CHANGES:
+                del self._departures[next(iter(self._departures))]
+        return shared
 
     async def items(self, piece: Piece, form: ItemForm) -> list[tuple[Record, bytes]]:
         """The picked objects of a block, each with its text in this form.
@@ -206,6 +219,7 @@ class Hub:
         """The view lost touch with its past: nobody can be told what happened in between."""
         self._queue.clear()
         self._recent.clear()
+        self._departures.clear()
         self._handed = self.view.position
         for watcher in list(self.watchers):
             watcher.expire()
@@ -251,7 +265,9 @@ class Hub:
             if event is None:
                 continue
             for number, watcher in enumerate(list(group.members), 1):
-                if watcher.standing is Standing.SYNCED and watcher.position < change.rv:
+                synced = watcher.standing is Standing.SYNCED and watcher.position < change.rv
+                # Looked at last, since it may take the watcher out of the group.
+                if synced and not watcher.scope_changed():
                     try:
                         watcher.take(shared, event)
                     except BodyGone:

@@ -64,6 +64,29 @@ class Scope:
             return namespace in self.members
         return kind is ScopeKind.NAMES and not namespace and name in self.members
 
+    def within(self, other: Scope) -> Scope:
+        """What both cover.
+
+        >>> Scope.of_names(["a", "b"]).within(Scope.of_names(["b", "c"])).members, ALL.within(NOTHING) == NOTHING
+        (frozenset({'b'}), True)
+        """
+        if self.all or self == other:
+            return other
+        if other.all:
+            return self
+        members = self.members & other.members
+        # Namespaces and names have no object in common: each is for another kind of resource.
+        return Scope(self.kind, members) if members and self.kind is other.kind else NOTHING
+
+    def without(self, other: Scope) -> Scope:
+        """A scope that holds at least what this one covers and the other does not, and little else."""
+        if other.all or self == other:
+            return NOTHING
+        if self.kind is not other.kind or self.kind not in (ScopeKind.NAMESPACES, ScopeKind.NAMES):
+            return self
+        members = self.members - other.members
+        return Scope(self.kind, members) if members else NOTHING
+
     @cached_property
     def digest(self) -> str:
         """16 hex digits that are equal for equal scopes: in page tokens, and as the key of shared answers."""

@@ -10,7 +10,8 @@ How to read (the order matters):
     snapshot = view.snapshot(...)       # no await in between
 
 How to follow: `cancel = view.observe(changed, reset)`. Both are called synchronously, in the order of
-positions; neither may raise or block. `reset` says that the view lost touch with its past (a new
+positions; neither may raise or block. While observers are called, those that come later have not heard yet of what
+is in the view already: `told` is how far all of them are. `reset` says that the view lost touch with its past (a new
 incarnation, or a gap longer than the log): it holds a new state now, and nothing tells how it came
 about, so watchers end with 410 and derived data is made anew.
 """
@@ -126,6 +127,7 @@ class ResourceView(Progress, Holdings):
         self.source: Source | None = None
         self._order: list[str] = []
         self._observers: dict[int, Observer] = {}
+        self._telling_from: int | None = None
 
     def __repr__(self) -> str:
         return (
@@ -281,10 +283,22 @@ class ResourceView(Progress, Holdings):
 
     # --- following --------------------------------------------------------------------------------
 
-    def observe(self, changed: Callable[[Change], None], reset: Callable[[], None] | None = None) -> Callable[[], None]:
-        """Be told of every change of the held shards from now on; returns what ends it."""
+    @property
+    def told(self) -> int:
+        """The position up to which every observer has heard: behind `position` only while they are being called."""
+        return self.position if self._telling_from is None else self._telling_from
+
+    def observe(
+        self, changed: Callable[[Change], None], reset: Callable[[], None] | None = None, *, first: bool = False
+    ) -> Callable[[], None]:
+        """Be told of every change of the held shards from now on; returns what ends it.
+
+        `first`: before the present observers, and all that come later. Who decides on rights is told before
+        those who hand changes to users.
+        """
         number = next(self._numbers)
-        self._observers[number] = Observer(changed, reset)
+        observer = Observer(changed, reset)
+        self._observers = {number: observer, **self._observers} if first else {**self._observers, number: observer}
 
         def cancel() -> None:
             self._observers.pop(number, None)
@@ -311,6 +325,7 @@ class ResourceView(Progress, Holdings):
             old = entry.prev
         change = Change(entry.rv, entry.time_ms, kind, shard, record, old)
         self.history.append(change)
+        self._telling_from = self.position
         self.advance(entry.rv)
         for observer in list(self._observers.values()):
             try:
@@ -318,6 +333,7 @@ class ResourceView(Progress, Holdings):
             except Exception:
                 # One follower's fault is no reason to lose the others' events.
                 log.exception("an observer of %s failed at %d", self.gvr, entry.rv)
+        self._telling_from = None
 
     def refresh(self, record: Record) -> None:
         """Put the same version of an object in another form: its row or bytes were rendered anew."""

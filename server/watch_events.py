@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from kube.version import ServerVersion
 from kube.watch_event import encode_event
 from server.bookmarks import bookmark_form
+from server.history import Change
 from server.objects import ItemForm, Shape
 from server.watch_stream import Framing, frame
 from store.record import pack
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from kube.resources import GVR
     from kube.status import StatusError
     from server.bookmarks import BookmarkForm
-    from server.history import Change
     from store.meta import Meta
     from store.record import Record
 
@@ -65,6 +65,11 @@ def event_of(change: Change, matches: Callable[[Record], bool]) -> ObjectEvent |
     """What a change is for a selector."""
     old, new = change.old, change.new
     return transition(old is not None and matches(old), new is not None and matches(new))
+
+
+def departure(record: Record, rv: int) -> Change:
+    """An object's leaving of a scope as of `rv`: to whoever may not see it any more it is shown as it was by then."""
+    return Change(rv, 0, "M", "", record, record)
 
 
 def at_resource_version(record: Record, rv: int) -> Record:
@@ -225,7 +230,7 @@ class SharedChange:
         return data
 
     def shown(self, event: ObjectEvent) -> Record:
-        """The object that the event shows.
+        """The object that the event shows; at a DELETED that is no deletion, as it was before the change.
 
         Raises:
             BodyGone: see `framed`.

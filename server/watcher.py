@@ -2,6 +2,9 @@
 
 The story of a stream is `Watcher.run`. Live changes do not pass through here: the hub writes them
 (`take`, `flush`) and wakes the watcher when something else is to be done.
+
+Invariant: from the moment that `control` knows of another scope, nothing is shown of an object outside it but the
+state that the user has seen of it, or was to see by then.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ from kube.status import StatusError
 from server.hub import MAX_BUFFERED_BYTES, Standing
 from server.matching import Selectors
 from server.pause import Pause
-from server.scope import NOTHING, Scope, ScopeKind
-from server.snapshot import Piece, Snapshot, narrowed, pick, take
+from server.scope import NOTHING, Scope
+from server.snapshot import Piece, Snapshot, narrowed, pick, rewind, take
 from server.view import Gone, Unusable
 from server.watch_events import BodyGone, error_line, event_of
 from server.watch_stream import frame
@@ -99,6 +102,7 @@ class Watcher:
         "lifetime",
         "position",
         "selection",
+        "settle",
         "standing",
         "stream",
     )
@@ -121,6 +125,8 @@ class Watcher:
         self._rung = False
         self._woken = asyncio.Event()
         self._scope: Scope | _Unchanged | None = _UNCHANGED
+        self.settle: Callable[[], None] = _nothing
+        """Have `rescope` called now, if word of another scope is still on its way."""
         self._fault: Exception | None = None
         self._forget_namespaces: Callable[[], None] = _nothing
         self._stopped = False
@@ -154,9 +160,16 @@ class Watcher:
         self.wake()
 
     def rescope(self, scope: Scope | None) -> None:
-        """What the user may read has become another; None: nothing, the watch ends."""
+        """What the user may read has become another; None: nothing, the watch ends. No live change comes any more."""
         self._scope = scope
+        if self.standing is Standing.SYNCED:
+            self.hub.withdraw(self)
         self.wake()
+
+    def scope_changed(self) -> bool:
+        """Whether the scope has become another, so that nothing may be shown by the one of the selection."""
+        self.settle()
+        return not isinstance(self._scope, _Unchanged)
 
     def take(self, shared: SharedChange, event: ObjectEvent) -> None:
         """A change, to be written at the next `flush`.
@@ -199,10 +212,10 @@ class Watcher:
             async with asyncio.timeout_at(self.lifetime.deadline) as limit:
                 await self._begin(plan)
                 while True:
+                    await self._change_scope()
                     await self._catch_up()
                     await self._stay()
                     await self.stream.drained()
-                    await self._change_scope()
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -232,6 +245,13 @@ class Watcher:
         if plan.reach:
             await view.reach(plan.reach)
         await view.ensure(self._namespaces)
+        while plan.after is None and self.scope_changed():
+            # The client has seen nothing yet: it begins with what it may read now.
+            if self._scope is None:
+                raise _Over
+            self.selection = replace(self.selection, scope=self._next_scope())
+            self._expect(self._namespaces)
+            await view.ensure(self._namespaces)
         if plan.after is not None:
             self.position = plan.after
         elif plan.initial:
@@ -249,26 +269,36 @@ class Watcher:
             self._add_bookmark(snapshot.position, initial_end=True)
 
     async def _catch_up(self) -> None:
-        """From the position to the view's, through the history; then live."""
-        await self._replay()
+        """From the position to the view's, through the history; then live, unless the scope is to be changed first."""
+        current = await self._replay()
         self.flush()
-        self.hub.join(self)
+        if current:
+            self.hub.join(self)
 
-    async def _replay(self) -> None:
-        """Tell what happened after the position. Nothing has happened between the last look and the return."""
+    async def _replay(self) -> bool:
+        """Tell what happened after the position. Nothing has happened between the last look and the return.
+
+        False: the scope has become another, and all up to the position, not the view's, was told in the present one.
+        """
         view, pause = self.hub.view, Pause()
         while True:
             self._look_up()
+            if self.scope_changed():
+                return False
             if self.position >= view.position:
-                return
+                return True
             changes = await view.changes_since(self.position, self._namespaces)
             reached, matches = view.position, self.selection.matcher()
             for change in changes:
+                if self.scope_changed():
+                    return False
                 event = event_of(change, matches)
-                if event is not None:
+                if event is None:
+                    self.position = change.rv
+                else:
                     await self._take_past(self.hub.recent(change), event)
                     await self._keep_pace(pause)
-                elif pause.due:
+                if pause.due:
                     await pause()
             self.position = max(self.position, reached)
 
@@ -299,29 +329,60 @@ class Watcher:
                 alarm.cancel()
 
     async def _change_scope(self) -> None:
-        """Tell what the user may not read any more, and what is new to them, as of one position."""
-        scope = self._scope
-        if isinstance(scope, _Unchanged):
-            return
-        self._scope = _UNCHANGED
+        """Tell what the user may not read any more, and what is new to them, until the scope is the present one."""
+        while self.scope_changed():
+            self._look_up()
+            ends, scope = self._scope is None, self._next_scope()
+            await self._lose(scope)
+            if ends:
+                raise _Over
+            await self._gain(scope)
+
+    def _next_scope(self) -> Scope:
+        """The scope that has come, which is then no news any more."""
+        scope, self._scope = self._scope, _UNCHANGED
+        assert not isinstance(scope, _Unchanged)
+        return NOTHING if scope is None else scope
+
+    async def _lose(self, scope: Scope) -> None:
+        """A DELETED of each object outside the scope, as of the position; from here on only what is in both shows."""
         view, before = self.hub.view, self.selection
-        after = replace(before, scope=scope if scope is not None else NOTHING)
-        self.hub.withdraw(self)
+        lost = before.scope.without(scope)
+        self.selection = replace(before, scope=before.scope.within(scope))
+        if lost == NOTHING:
+            return
+        namespaces = narrowed(lost, before.namespace, view.meta.namespaced)
+        await view.ensure(namespaces)
+        past = await view.undo_to(self.position, namespaces)
+        snapshot = take(view, lost, namespaces)
+        self._look_up()
+        pause = Pause()
+        await rewind(snapshot, past, lost, pause)
+        page = await pick(snapshot, Selectors(before.labels, before.fields), None, 0, pause)
+        for piece in page.pieces:
+            gone = piece.block.where(lambda record: not scope.covers(record.namespace, record.name))
+            for record in await view.with_bodies(piece.block.selected(piece.mask & gone)):
+                # At the stream's RV, as upstream shows what leaves a selector: the client's own never goes back.
+                self.take(self.hub.departure(record, self.position), "DELETED")
+                await self._keep_pace(pause)
+        self._look_up()
+
+    async def _gain(self, scope: Scope) -> None:
+        """An ADDED of each object that is new, as of one position, unless the scope becomes another before that."""
+        view, before = self.hub.view, self.selection
+        after = replace(before, scope=scope)
         namespaces = narrowed(after.scope, after.namespace, view.meta.namespaced)
         self._expect(namespaces)
-        # Up to date with the old scope first; a shard may have to be read for the new one, which takes time.
+        # Up to date with what is in both first; a shard may have to be read for the new scope, which takes time.
         while True:
             await view.ensure(namespaces)
-            await self._replay()
+            if not await self._replay():
+                return
             if view.holds(namespaces):
                 break
-        lost = self._snapshot_of(before, _difference(before.scope, after.scope))
-        gained = self._snapshot_of(after, _difference(after.scope, before.scope))
+        gained = self._snapshot_of(after, scope.without(before.scope))
         self.selection = after
-        await self._show_all("DELETED", lost, lambda record: not after.scope.covers(record.namespace, record.name))
         await self._show_all("ADDED", gained, lambda record: not before.scope.covers(record.namespace, record.name))
-        if scope is None:
-            raise _Over
         # The objects just shown have old RVs of their own: say where the stream is.
         if self.lifetime.bookmarks:
             self._add_bookmark(self.position)
@@ -406,11 +467,3 @@ class Watcher:
 
 def _nothing() -> None:
     """Nothing is expected yet."""
-
-
-def _difference(scope: Scope, other: Scope) -> Scope:
-    """A scope that holds at least what `scope` covers and `other` does not, and little else."""
-    if scope.kind is not other.kind or scope.kind not in (ScopeKind.NAMESPACES, ScopeKind.NAMES):
-        return scope
-    members = scope.members - other.members
-    return Scope(scope.kind, members) if members else NOTHING

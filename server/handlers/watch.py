@@ -90,7 +90,8 @@ async def _follow(ctx: RequestContext, watcher: Watcher, begin: StartPlan) -> No
     user, resource, namespace, name = ctx.user, ctx.resource, ctx.info.namespace, ctx.info.name
     assert resource is not None
     control = ctx.replica.control
-    cancel = control.subscribe(user, resource, watcher.rescope, verb="watch", namespace=namespace, name=name)
+    subscription = control.subscribe(user, resource, watcher.rescope, verb="watch", namespace=namespace, name=name)
+    watcher.settle = subscription.settle
     try:
         # Between the decision on this request and the subscription the scope may have become another.
         present = control.scope(user, resource, "watch", namespace, name)
@@ -108,7 +109,7 @@ async def _follow(ctx: RequestContext, watcher: Watcher, begin: StartPlan) -> No
     else:
         await watcher.stream.finish()
     finally:
-        cancel()
+        subscription.cancel()
 
 
 async def _open(ctx: RequestContext) -> WatchStream:

@@ -21,6 +21,7 @@ from kube.query import Query
 from kube.resources import Resource
 from kube.status import ApiError
 from server import list_options
+from server.control import Subscription
 from server.errors import form_for, response_for
 from server.handlers.watch import watch
 from server.identity import Credential, CredentialKind, User
@@ -48,9 +49,11 @@ class FakeControl:
     def changed_since(self, *_: object) -> bool | None:
         return self.changed
 
-    def subscribe(self, _user: object, _resource: object, changed: Callable[[Scope | None], None], **_: object) -> Any:
+    def subscribe(
+        self, _user: object, _resource: object, changed: Callable[[Scope | None], None], **_: object
+    ) -> Subscription:
         self.subscribers.append(changed)
-        return lambda: self.subscribers.remove(changed)
+        return Subscription(lambda: None, lambda: self.subscribers.remove(changed))
 
     def become(self, scope: Scope | None) -> None:
         """The user's scope is another from now on."""

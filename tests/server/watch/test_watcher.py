@@ -311,7 +311,7 @@ async def test_drain_ends_with_a_bookmark() -> None:
 
 @pytest.mark.asyncio
 async def test_scope_gained_and_lost() -> None:
-    """Gained objects come as ADDED with their own RVs, lost ones as DELETED, then a bookmark at the position."""
+    """Lost objects come as DELETED at the stream's RV, gained ones as ADDED with their own, then a bookmark."""
     world = World([pod("a1", 90), pod("b1", 91, "b"), pod("c1", 92, "c"), pod("c2", 93, "c", x="1")])
     async with Running(world) as running:
         stream = await running.start(INITIAL, scope=Scope.of_namespaces(["a", "b"]))
@@ -319,7 +319,7 @@ async def test_scope_gained_and_lost() -> None:
         world.advance(110)
         watcher.rescope(Scope.of_namespaces(["b", "c"]))
         await settled()
-        assert stream.told[2:] == [("DELETED", "a1", 90), ("ADDED", "c1", 92), ("ADDED", "c2", 93)]
+        assert stream.told[2:] == [("DELETED", "a1", 110), ("ADDED", "c1", 92), ("ADDED", "c2", 93)]
         assert stream.events[-1]["object"]["metadata"]["resourceVersion"] == "110"
         world.put(pod("a1", 111))
         world.put(pod("c1", 112, "c"))
@@ -336,7 +336,7 @@ async def test_scope_lost_entirely_ends_the_stream() -> None:
         stream = await running.start(NOW)
         running.tasks[-1][0].rescope(None)
         await running.last
-        assert stream.told == [("DELETED", "a1", 90), ("DELETED", "b1", 91)]
+        assert stream.told == [("DELETED", "a1", 100), ("DELETED", "b1", 100)]
 
 
 @pytest.mark.asyncio
