@@ -10,6 +10,14 @@ import msgspec
 _encode = msgspec.json.Encoder().encode
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _EMPTY_OBJECT = re.compile(rb'^( *)("(?:[^"\\]|\\.)*": )?\{\}(,?)$', re.MULTILINE)
+_SHORT_EXPONENT = re.compile(rb'^( *(?:"(?:[^"\\]|\\.)*": )?-?[0-9.]+)e-([0-9],?)$', re.MULTILINE)
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]|[^\s{}\[\]",:]+')
+_RAW_ANYWHERE = b'"fieldsV1":'
+_RAW_IN = {
+    b'{"kind":"Table"': b'"object":',
+    b'{"kind":"ControllerRevision"': b'"data":',
+    b'{"kind":"ControllerRevisionList"': b'"data":',
+}
 
 
 def go_json_string(text: str) -> bytes:
@@ -45,12 +53,49 @@ def escape(text: bytes) -> bytes:
 def indent(compact: bytes, *, jsoniter: bool = False) -> bytes:
     """JSON with an indent of two spaces and no newline at the end, as MarshalIndent writes it.
 
-    `jsoniter`: with empty objects as the encoder of API servers before 1.23 broke them over two lines.
+    `jsoniter`: as the encoder of API servers before 1.23 wrote it, which broke empty objects over two lines, gave
+    exponents two digits, and left alone what Go holds as raw JSON: managed fields, the objects of Tables, the data
+    of ControllerRevisions.
     """
-    text = msgspec.json.format(compact, indent=2)
-    if jsoniter:
-        text = _EMPTY_OBJECT.sub(rb"\1\2{\n\1  \n\1}\3", text)
-    return text
+    if not jsoniter:
+        return msgspec.json.format(compact, indent=2)
+    marker = b"\\u0001"
+    while marker in compact:
+        marker += b"1"
+    text, raw = _set_raw_aside(compact, marker)
+    text = _EMPTY_OBJECT.sub(rb"\1\2{\n\1  \n\1}\3", msgspec.json.format(text, indent=2))
+    text = _SHORT_EXPONENT.sub(rb"\g<1>e-0\2", text)
+    return re.sub(b'"%b:([0-9]+)"' % re.escape(marker), lambda found: raw[int(found[1])], text)
+
+
+def _set_raw_aside(compact: bytes, marker: bytes) -> tuple[bytes, list[bytes]]:
+    """The text with each raw value replaced by a string of the marker and its number; and those values."""
+    members = [_RAW_ANYWHERE]
+    members += [member for start, member in _RAW_IN.items() if compact.startswith(start)]
+    # Inside a string the closing quote of such a name would be escaped, so these are names of members.
+    key = re.compile(b"|".join(map(re.escape, members)))
+    parts: list[bytes] = []
+    raw: list[bytes] = []
+    at = 0
+    while found := key.search(compact, at):
+        end = _value_end(compact, found.end())
+        parts += [compact[at : found.end()], b'"%b:%d"' % (marker, len(raw))]
+        raw.append(compact[found.end() : end])
+        at = end
+    return b"".join([*parts, compact[at:]]), raw
+
+
+def _value_end(compact: bytes, start: int) -> int:
+    """Where the value that begins at `start` ends."""
+    depth = 0
+    for token in _TOKENS.finditer(compact, start):
+        if token[0] in (b"{", b"["):
+            depth += 1
+        elif token[0] in (b"}", b"]"):
+            depth -= 1
+        if depth == 0:
+            return token.end()
+    return len(compact)
 
 
 def _replace_surrogates(value: Any) -> Any:

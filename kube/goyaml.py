@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cmp_to_key, lru_cache
 from typing import Any
 
@@ -33,6 +34,9 @@ _TIMESTAMP = re.compile(
 ).fullmatch
 
 
+_NEXT_LINE = re.compile(" *\x85[ \x85]*")
+_FIRST_ASTRAL = "\U00010000"
+
 _STRING = "tag:yaml.org,2002:str"
 _PLAIN = "tag:yaml.org,2002:value"
 """Numbers, booleans and null: all that is not a string and has no type of its own here."""
@@ -44,6 +48,14 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         """Equal objects are written out each time."""
         return True
+
+    def analyze_scalar(self, scalar: str) -> Any:
+        """What may be written how: Go's emitter takes nothing beyond the first plane for printable."""
+        analysis = super().analyze_scalar(scalar)
+        if scalar and max(scalar) >= _FIRST_ASTRAL:
+            analysis.allow_flow_plain = analysis.allow_block_plain = False
+            analysis.allow_single_quoted = analysis.allow_block = False
+        return analysis
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
         """The type that a scalar would be read as, so that the emitter knows which to mark or quote."""
@@ -145,12 +157,37 @@ _key_order = cmp_to_key(_compare_keys)
 
 
 def _represent_string(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    if "\x85" in text:
+        text = _NEXT_LINE.sub(_folded, text)
     style = "|" if "\n" in text else '"' if means_something_else(text) else None
     return dumper.represent_scalar(_STRING, text, style=style)
 
 
-def _represent_plain(dumper: _Dumper, value: float | None) -> yaml.ScalarNode:
+def _folded(found: re.Match[str]) -> str:
+    """What is left of line breaks inside a string: API servers make YAML by reading their JSON as YAML."""
+    return "\n" * (found[0].count("\x85") - 1) or " "
+
+
+def _represent_plain(dumper: _Dumper, value: Any) -> yaml.ScalarNode:
+    if isinstance(value, float) or (value is not None and not MIN_INT64 <= value <= MAX_UINT64):
+        return dumper.represent_scalar(_PLAIN, _float(float(value)))
     return dumper.represent_scalar(_PLAIN, json.dumps(value))
+
+
+def _float(value: float) -> str:
+    """A number as Go's FormatFloat writes it with 'g' and the fewest digits.
+
+    >>> _float(24000000.25), _float(500000.5), _float(1e20), _float(-0.00001)
+    ('2.400000025e+07', '500000.5', '1e+20', '-1e-05')
+    """
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    assert isinstance(exponent, int)  # JSON has no infinities
+    power = len(digits) + exponent - 1 if value else 0
+    if -4 <= power < 6:
+        return f"{Decimal(repr(value)).normalize():f}"
+    text = "".join(map(str, digits))
+    fraction = f".{text[1:]}" if len(text) > 1 else ""
+    return f"{'-' if sign else ''}{text[0]}{fraction}e{'-' if power < 0 else '+'}{abs(power):02}"
 
 
 _Dumper.add_representer(str, _represent_string)

@@ -26,7 +26,7 @@ MAX_CACHED_ACCEPT = 1024
 AVAILABLE_NAMED_SINCE = ServerVersion(1, 25)
 """From here on the router's 406 names the types that it has."""
 PRETTY_CUSTOM_SINCE = ServerVersion(1, 23)
-"""Before, custom resources stayed compact, and jsoniter broke empty objects over two lines."""
+"""Before, custom resources stayed compact (without a newline at their end), and jsoniter indented the others."""
 SUBRESOURCE_TABLES_SINCE = ServerVersion(1, 24)
 
 _META_GROUP = "meta.k8s.io"
@@ -138,8 +138,6 @@ def negotiate(
         raise status.not_acceptable(_only_accepted(cbor))
     if not representation.pretty and _pretty(query, user_agent):
         representation = _made_pretty(representation)
-    if custom and representation.pretty and version < PRETTY_CUSTOM_SINCE:
-        representation = _made_plain(representation)
     return representation
 
 
@@ -230,10 +228,6 @@ def _made_pretty(representation: Representation) -> Representation:
     if representation.yaml or not representation.ours:
         return representation
     return Representation(representation.form, representation.meta_version, representation.metadata_list, pretty=True)
-
-
-def _made_plain(representation: Representation) -> Representation:
-    return Representation(representation.form, representation.meta_version, representation.metadata_list)
 
 
 def _pretty(query: Query, user_agent: str) -> bool:

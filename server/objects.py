@@ -40,7 +40,14 @@ _METADATA_ORDER = (
 _OWNER_ORDER = ("apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion")
 _MANAGED_ORDER = ("manager", "operation", "apiVersion", "time", "fieldsType", "fieldsV1", "subresource")
 
-_MADE_UP_ANNOTATIONS = {"daemonsets.apps": "deprecated.daemonset.template.generation"}
+_SCALING = "autoscaling.alpha.kubernetes.io/"
+_MADE_UP_ANNOTATIONS = {
+    "daemonsets.v1.apps": ("deprecated.daemonset.template.generation",),
+    "horizontalpodautoscalers.v1.autoscaling": tuple(
+        _SCALING + name for name in ("behavior", "conditions", "current-metrics", "metrics")
+    ),
+    "horizontalpodautoscalers.v2beta1.autoscaling": (_SCALING + "behavior",),
+}
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _entries = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
@@ -71,19 +78,19 @@ class Shape:
     """What all objects of a resource have in common.
 
     `type_prefix` is `"kind":"Pod","apiVersion":"v1",` where list items lack it, else empty.
-    `custom`: a custom resource, its keys in alphabetical order. `hidden_annotation`: one that upstream makes
-    up as it converts the object to its API version: forms that show no more than metadata lack it.
+    `custom`: a custom resource, its keys in alphabetical order. `hidden_annotations`: those that upstream
+    makes up as it converts the object to its API version: forms that show no more than metadata lack them.
     """
 
     type_prefix: bytes
     custom: bool
-    hidden_annotation: str = ""
+    hidden_annotations: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, gvr: GVR, meta: Meta) -> Shape:
         """The shape that a resource's meta tells."""
         prefix = f'"kind":"{meta.kind}","apiVersion":"{gvr.api_version}",'.encode() if meta.typed else b""
-        return cls(prefix, meta.custom, _MADE_UP_ANNOTATIONS.get(gvr.group_resource, ""))
+        return cls(prefix, meta.custom, _MADE_UP_ANNOTATIONS.get(str(gvr), ()))
 
     def whole(self, record: Record) -> bytes:
         """The object as a GET answers it, or as a watch event carries it: with kind and apiVersion."""
@@ -93,8 +100,8 @@ class Shape:
     def metadata(self, record: Record) -> bytes:
         """The object's metadata as PartialObjectMetadata and Tables have it."""
         raw = record.metadata()
-        if self.hidden_annotation:
-            return without_annotation(raw, self.hidden_annotation)
+        for annotation in self.hidden_annotations:
+            raw = without_annotation(raw, annotation)
         return in_struct_order(raw) if self.custom else raw
 
     def partial(self, record: Record, version: str) -> bytes:

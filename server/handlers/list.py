@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from kube.version import ServerVersion
 from server import continue_token, negotiation, reading
 from server.assembly import Assembly, compressed
 from server.continue_token import Token, subject_of
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from store.record import Record
 
 _ATTEMPTS = 3
+
+METADATA_COUNTED_SINCE = ServerVersion(1, 24)
 
 _PART_BYTES = 64 * 1024
 """A long answer is sent in pieces of this size: some of what a socket takes at once."""
@@ -145,8 +148,14 @@ class _List:
         if not found.following or found.last is None:
             return ListMeta(rv)
         token = Token(rv, self.view.incarnation, *found.last, self.asked.subject, self.asked.scope.digest)
-        remaining = found.following if self.asked.options.selects_everything else None
+        remaining = found.following if self.asked.options.selects_everything and self._counted else None
         return ListMeta(rv, continue_token.encode(token, self.token_key), remaining)
+
+    @property
+    def _counted(self) -> bool:
+        """Whether upstream says how many objects are left: lists of metadata did not from the beginning."""
+        version = self.view.meta.version
+        return self.form.kind != "partial" or not version or ServerVersion.parse(version) >= METADATA_COUNTED_SINCE
 
 
 async def list_objects(ctx: RequestContext) -> HTTPResponse | None:
@@ -257,7 +266,11 @@ async def encoded(ctx: RequestContext, view: ResourceView, body: bytes) -> HTTPR
     if representation.yaml:
         body = await yaml(body)
     elif representation.pretty:
-        body = await pretty(body, jsoniter=ctx.replica.version < PRETTY_CUSTOM_SINCE)
+        jsoniter = ctx.replica.version < PRETTY_CUSTOM_SINCE
+        if jsoniter and view.meta.custom and representation.form is Form.JSON:
+            body = body.rstrip(b"\n")
+        else:
+            body = await pretty(body, jsoniter=jsoniter)
     headers = {}
     if len(body) > GZIP_ABOVE_BYTES and negotiation.gzip_accepted(ctx.request.headers.get("accept-encoding")):
         body = await gzipped(body)

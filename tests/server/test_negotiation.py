@@ -149,12 +149,11 @@ def test_cbor_where_upstream_has_it() -> None:
     ],
 )
 def test_pretty(query: str, user_agent: str, pretty: bool) -> None:
-    """The parameter decides, without a value the agent; Tables too, and custom resources from 1.23 on."""
+    """The parameter decides, without a value the agent; for Tables and custom resources too."""
     arguments = {"query": Query.parse(query), "user_agent": user_agent}
     assert _negotiate("application/json", **arguments).pretty is pretty
     assert _negotiate(TABLE, **arguments).pretty is pretty
     assert _negotiate(None, custom=True, **arguments).pretty is pretty
-    assert _negotiate(None, custom=True, version=OLD, **arguments).pretty is False
     assert _negotiate("application/yaml", **arguments).pretty is False
 
 
