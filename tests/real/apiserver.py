@@ -87,6 +87,11 @@ class RealApiServer:
         """The API server's and etcd's process ids, in this order."""
         return [process.pid for process in reversed(self._processes)]
 
+    @property
+    def etcd(self) -> str:
+        """Where its storage listens."""
+        return f"http://127.0.0.1:{self._etcd_port}"
+
     def start(self) -> None:
         """Start etcd and the API server (again on the same port and state after `stop`).
 

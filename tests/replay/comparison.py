@@ -1,8 +1,8 @@
 """Is this the recorded answer? Byte for byte, but for what no server could know.
 
 Free are: a list's own resourceVersion (any number from the newest object's on), the RV of bookmarks, continue tokens,
-and the `current: N` of a resourceVersion that is too large. YAML is compared by value, without the descriptions of
-columns: the recordings left them empty elsewhere.
+and the `current: N` of a resourceVersion that is too large. Tables as YAML are compared by value, without the
+descriptions of columns: the recordings left them empty elsewhere.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ _OWN_RV = (
         rb'\A(\{\s*"kind":\s*"\w+",\s*"apiVersion":\s*"[^"]+",\s*"metadata":\s*\{\s*"resourceVersion":\s*")(\d+)'
     ),
     re.compile(rb'("resourceVersion":\s*")(\d+)("\s*\}\s*\}\s*)\Z'),
+    re.compile(rb'(\nmetadata:\n(?:  (?:continue|remainingItemCount): .*\n)*  resourceVersion: ")(\d+)'),
 )
-_CONTINUE = re.compile(rb'("continue":\s*")[^"]+')
+_CONTINUE = re.compile(rb'("continue":\s*"|\n  continue: )[^"\s]+')
 _CURRENT = re.compile(rb"(current: )\d+")
 _RV = re.compile(rb'("resourceVersion":")\d+')
 
@@ -44,22 +45,27 @@ def difference(recorded: dict[str, Any], answer: Answer, *, listed: bool) -> str
 
     `listed`: the answer to a list, whose own RV is free.
     """
-    if answer.status != recorded["status"]:
-        return f"status {answer.status}, not {recorded['status']}: {answer.body[:300]!r}"
+    body = recorded["body"]
+    text = base64.b64decode(body["base64"]) if "base64" in body else body["text"].encode()
+    return between(recorded["status"], recorded["headers"], text, answer, listed=listed)
+
+
+def between(status: int, headers: dict[str, list[str]], body: bytes, answer: Answer, *, listed: bool) -> str:
+    """What differs from an answer whose parts are given, "" if nothing does."""
+    if answer.status != status:
+        return f"status {answer.status}, not {status}: {answer.body[:300]!r}"
     for name in HEADERS:
-        wanted, found = recorded["headers"].get(name, []), answer.headers.get(name, [])
+        wanted, found = headers.get(name, []), answer.headers.get(name, [])
         if wanted != found:
             return f"header {name} is {found}, not {wanted}"
-    body = recorded["body"]
-    wanted_body = base64.b64decode(body["base64"]) if "base64" in body else body["text"].encode()
-    return body_difference(wanted_body, answer.content, answer.header("content-type"), listed=listed)
+    return body_difference(body, answer.content, answer.header("content-type"), listed=listed)
 
 
 def body_difference(wanted: bytes, found: bytes, content_type: str, *, listed: bool) -> str:
     """What differs between two bodies, "" if nothing does."""
     if wanted == found:
         return ""
-    if content_type == "application/yaml":
+    if content_type == "application/yaml" and b"\ncolumnDefinitions:" in wanted:
         wanted, found = _from_yaml(wanted, listed=listed), _from_yaml(found, listed=listed)
     if b'{"type":"' in wanted[:9] or b'{"type":"' in found[:9]:
         return _first(wanted.split(b"\n"), [free_line(line) for line in found.split(b"\n")])
@@ -87,7 +93,7 @@ def free_line(line: bytes) -> bytes:
 
 def _own_rv_problem(body: bytes) -> str:
     """A list must not claim to be older than what is in it."""
-    document = json.loads(body)
+    document = json.loads(body) if body[:1] == b"{" else yaml.load(body, _Loader)
     members = document.get("items") or [row.get("object") or {} for row in document.get("rows") or []]
     own = document.get("metadata", {}).get("resourceVersion")
     if document.get("kind") == "Status" or own is None:
@@ -96,9 +102,19 @@ def _own_rv_problem(body: bytes) -> str:
     return f"the list is at {own}, an object in it at {newest}" if int(own) < newest else ""
 
 
+class _Loader(yaml.CSafeLoader):
+    """Leaves times as they are written: some that are none look like one."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if not tag.endswith(":timestamp")]
+    for first, found in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def _from_yaml(body: bytes, *, listed: bool) -> bytes:
     """The value as JSON, a list's own metadata last: where lists of custom resources have it."""
-    document = yaml.load(body, yaml.CSafeLoader)
+    document = yaml.load(body, _Loader)
     if listed and "metadata" in document:
         document["metadata"] = document.pop("metadata")
     for column in document.get("columnDefinitions") or ():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import ssl
 from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
@@ -42,11 +43,20 @@ class Answer:
 class Exchange:
     """One request and its answer. `async with Exchange(...) as exchange:` sends it and reads the head of the answer."""
 
-    def __init__(self, url: str, method: str, target: str, headers: dict[str, str], body: bytes = b"") -> None:
-        """`target` is the request line's path and query, as it is sent."""
+    def __init__(
+        self,
+        url: str,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        body: bytes = b"",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`target` is the request line's path and query, as it is sent; `tls` is for an `https` URL."""
         parts = urlsplit(url)
         assert parts.hostname is not None
         self._address = parts.hostname, parts.port or 80
+        self._tls = tls
         lines = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}", "Connection: close"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if body or method in {"POST", "PUT", "PATCH"}:
@@ -60,7 +70,7 @@ class Exchange:
 
     async def __aenter__(self) -> Self:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            reader, self._writer = await asyncio.open_connection(*self._address, limit=1 << 26)
+            reader, self._writer = await asyncio.open_connection(*self._address, limit=1 << 26, ssl=self._tls)
             self._writer.write(self._request)
             await self._read_head(reader)
         self._reading = asyncio.create_task(self._read_body(reader))
@@ -121,7 +131,14 @@ class Exchange:
         self._more.set()
 
 
-async def ask(url: str, method: str, target: str, headers: dict[str, str], body: bytes = b"") -> Answer:
+async def ask(
+    url: str,
+    method: str,
+    target: str,
+    headers: dict[str, str],
+    body: bytes = b"",
+    tls: ssl.SSLContext | None = None,
+) -> Answer:
     """Send one request and read its whole answer."""
-    async with Exchange(url, method, target, headers, body) as exchange:
+    async with Exchange(url, method, target, headers, body, tls) as exchange:
         return await exchange.whole()
