@@ -28,7 +28,6 @@ from kube.resources import Resource
 from kube.status import Expired, StatusError
 from kube.upstream_error import UpstreamError
 from store.errors import Fenced, PositionMismatch, StoreError
-from store.meta import Meta
 from store.reader import Reader
 from store.record import Record
 from store.writer import Event, Writer
@@ -46,6 +45,10 @@ STUCK_SECONDS = 60.0
 PENDING_MOST = 5000
 """With more of them the same: more goes than anything else happens."""
 _LETTERS: dict[str, Letter] = {"ADDED": "A", "MODIFIED": "M", "DELETED": "D"}
+
+
+class _WentBack(Exception):
+    """Upstream was restored to before the store's position: a watch from there could wait for ever in silence."""
 
 
 class Reflector:
@@ -92,6 +95,7 @@ class Reflector:
         self._suspicious = True
         """Whether upstream may have gone back in time since it was last heard."""
         self._must_list = False
+        self._must_load = False
         self._name = str(self.gvr)
 
     async def run(self) -> None:
@@ -150,6 +154,8 @@ class Reflector:
                     log.info("%s: %s", self.gvr, error)
                     continue
                 problem = f"again: {error}"
+            except _WentBack as error:
+                problem, self._must_load = f"{error}: it was restored, and all is stored anew", True
             except OutOfOrder as error:
                 problem, self._must_list, self._suspicious = str(error), True, True
             except (StatusError, UpstreamError) as error:
@@ -176,9 +182,10 @@ class Reflector:
             self._in_touch = time.monotonic() - max(0.0, silent)
             await self.describer.begin(meta)
             self._must_list |= meta.readable and meta.unsettled
-        if not meta.readable or self._stuck() or (self._suspicious and await self._went_back(meta)):
+        if not meta.readable or self._must_load or self._stuck():
             self.synced.clear()
             await self._lists.load()
+            self._must_load = False
             self._sequencer.begin(())
             self._in_touch = time.monotonic()
         elif self._must_list:
@@ -186,27 +193,28 @@ class Reflector:
             self._sequencer.begin(await self._lists.tell_difference("expired"))
             self._in_touch = time.monotonic()
         else:
+            # What is stored can be served, with its age, also while upstream cannot be asked.
+            self.synced.set()
             await self.describer.say()
         self.synced.set()
-        self._suspicious = self._must_list = False
+        self._must_list = False
         await self._settle()
         await self._reconcile_places()
 
-    async def _went_back(self, meta: Meta) -> bool:
-        """Whether upstream was restored to before the store's position: it could then watch for ever in silence."""
-        self.synced.set()  # what is stored can be served, with its age, while upstream cannot be asked
-        if await self._pulse.newest() >= meta.position:
-            return False
-        # Resources may have a storage of their own: only their own list knows.
-        async with aclosing(list_pages(self._client, self.gvr, limit=1, cause="newest")) as pages:
-            newest = (await anext(pages)).rv
-        if newest >= meta.position:
-            return False
-        log.warning(
-            "%s: upstream is at %d, before the store's %d: it was restored; all is stored anew",
-            self.gvr, newest, meta.position,
-        )  # fmt: skip
-        return True
+    async def _check_past(self) -> None:
+        """Ask how far upstream is, once it has accepted the watch: what happens to it later breaks the watch.
+
+        Raises:
+            _WentBack: not as far as the store.
+        """
+        position = self._writer.position
+        if await self._pulse.newest() < position:
+            # Resources may have a storage of their own: only their own list knows.
+            async with aclosing(list_pages(self._client, self.gvr, limit=1, cause="newest")) as pages:
+                newest = (await anext(pages)).rv
+            if newest < position:
+                raise _WentBack(f"upstream is at {newest}, before the store's {position}")
+        self._suspicious = False
 
     async def _watch(self) -> bool:
         """One watch, to its end; whether it was a good one."""
@@ -225,6 +233,8 @@ class Reflector:
                 except TimeoutError:
                     self._must_list, self._listed_for_pending = True, time.monotonic()
                     return True
+                if self._suspicious:
+                    await self._check_past()
                 self.watching = True
                 self._in_touch = time.monotonic()
                 if batch:

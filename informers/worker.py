@@ -228,7 +228,8 @@ class Worker:
                 log.info("%s: goes to %s", resource.gvr, preferred_worker(resource.gvr, self._alive))
         finally:
             await tasks.end(following)
-        if not following.cancelled() and (error := following.exception()) is not None:
+            error = None if following.cancelled() else following.exception()
+        if error is not None:
             raise error
 
     @staticmethod
