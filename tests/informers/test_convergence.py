@@ -6,9 +6,11 @@ import asyncio
 import random
 
 import pytest
+import redis.asyncio as redis
 
+from store.errors import StoreUnavailable
 from tests.informers.eventually import until
-from tests.informers.stage import Stage
+from tests.informers.stage import Running, Stage
 from tests.informers.upstream import CONFIG_MAPS, Fault, Upstream
 
 STEPS = 120
@@ -30,7 +32,7 @@ class Trouble:
         else:
             await self.random.choice(
                 (self.drop, self.cut, self.refuse, self.compact, self.skip, self.bookmark, self.take_over, self.outage,
-                 self.expire_together, self.restore)
+                 self.expire_together, self.restore, self.cut_store)
             )()  # fmt: skip
         if self.random.random() < 0.3:
             await asyncio.sleep(self.random.choice((0.0, 0.001, 0.02)))
@@ -67,7 +69,8 @@ class Trouble:
 
     async def take_over(self) -> None:
         running = self.stage.running.pop()
-        await running.stop(release=True)
+        await running.stop(release=False)
+        await until(lambda: _released(running))
         self.workers += 1
         await self.stage.start(CONFIG_MAPS, name=f"w{self.workers}")
 
@@ -83,6 +86,11 @@ class Trouble:
         for key in chosen:
             self.upstream.delete(CONFIG_MAPS, *key, rv=rv)
 
+    async def cut_store(self) -> None:
+        """Every connection to Redis breaks: nobody knows which writes have happened."""
+        async with redis.from_url(self.stage.store.url) as admin:
+            await admin.client_kill_filter(_type="normal", skipme=True)
+
     async def restore(self) -> None:
         if self.random.random() < 0.7:
             self.saved = (self.upstream.rv, dict(self.upstream.objects[CONFIG_MAPS]))
@@ -96,6 +104,14 @@ class Trouble:
 
     async def _noticed(self) -> bool:
         return (await self.stage.meta(CONFIG_MAPS)).position <= self.upstream.rv
+
+
+async def _released(running: Running) -> bool:
+    try:
+        await running.lease.release()
+    except StoreUnavailable:
+        return False
+    return True
 
 
 @pytest.mark.asyncio
