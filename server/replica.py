@@ -16,6 +16,7 @@ from kube import credentials, tasks
 from kube.client import UpstreamClient
 from kube.clock import Clock
 from kube.health import Check, HealthServer
+from kube.resources import CONTROL
 from kube.upstream_error import UpstreamError
 from kube.version import ServerVersion
 from server.access_log import AccessLog
@@ -274,10 +275,26 @@ class _Past:
             after = page.entries[-1].rv
         since_ms = await self._reader.rv_time(gvr, floor)
         if since_ms is None:
-            # Then nothing before now is known to be unchanged.
-            return await self._reader.now_ms(), changes
+            # The floor is older than the clock, and the log complete from there: so it is since the clock's first time.
+            start_ms = await self._reader.clock_start_ms(gvr)
+            return start_ms if start_ms is not None else await self._reader.now_ms(), changes
         if floor == (await self._reader.meta(gvr)).since:
             # The log has everything since the resource was loaded. No list was answered from this store before that,
             # so there is no earlier scope that could have been another: the journal's slack may reach back beyond it.
             since_ms -= SLACK_MS
+            if await self._loaded_with_the_rest(since_ms + SLACK_MS):
+                # Nor was one before the last of the control resources was there, and those that are listed may have
+                # been loaded before the first: an RV of theirs from the load is of no earlier scope.
+                since_ms -= SLACK_MS
         return since_ms, changes
+
+    async def _loaded_with_the_rest(self, loaded_ms: int) -> bool:
+        """Whether this was when all control resources were loaded: the store was filled, in seconds and in any order.
+
+        Otherwise a single one began anew, or came later, while lists were answered.
+        """
+        for gvr in CONTROL:
+            time_ms = await self._reader.rv_time(gvr, (await self._reader.meta(gvr)).since)
+            if time_ms is None or abs(time_ms - loaded_ms) > SLACK_MS:
+                return False
+        return True

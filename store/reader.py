@@ -289,6 +289,11 @@ class Reader:
         found = await self._store.ask("XREVRANGE", self._store.keys(gvr).clock, f"{rv}-0", "-", "COUNT", 1)
         return int(found[0][1][b"t"]) if found else None
 
+    async def clock_start_ms(self, gvr: GVR) -> int | None:
+        """The oldest store time (Unix ms) that the clock knows a position of; None: the resource is not loaded."""
+        found = await self._store.ask("XRANGE", self._store.keys(gvr).clock, "-", "+", "COUNT", 1)
+        return int(found[0][1][b"t"]) if found else None
+
     async def document(self, path: str, variant: str = "") -> StoredDocument | None:
         """A document of upstream's; None where there is none."""
         data = await self._store.ask("HGET", self._store.global_keys.docs, documents.field(path, variant))

@@ -9,9 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from kube.resources import NAMESPACES, ROLE_BINDINGS
+from kube.resources import CONTROL, GVR, NAMESPACES, ROLE_BINDINGS
+from server.app import Server
 from server.identity import User
-from tests.authz.objects import KINDS, PODS, TENANT_LABEL, binding, namespace, record, tenant
+from store.reader import Reader
+from tests.authz.objects import KINDS, PODS, TENANT_LABEL, TENANTS, binding, namespace, record, tenant
 from tests.server.program.conftest import Start, client, world
 from tests.server.program.stored import Stored
 
@@ -84,6 +86,56 @@ async def test_resume_after_rights_changed_begins_anew(stored: Stored, start: St
         in_one = await alice.get("/api/v1/namespaces/oil-dev/pods?watch=1&resourceVersion=1000&timeoutSeconds=1")
         assert [json.loads(line)["type"] for line in in_one.text.splitlines()] == ["ADDED"]
     assert NAMESPACES in {gvr for gvr, _ in world()}
+
+
+@pytest.mark.parametrize("pods_before_rights_ms", [0, 2_000])
+async def test_resume_soon_after_the_store_was_filled(stored: Stored, start: Start, pods_before_rights_ms: int) -> None:
+    """Resources are loaded in any order; an RV of the load is of no earlier scope than the replica began with."""
+    await stored.load(*world())
+    await _set_clock(stored, PODS, 1000, (await _loaded_ms(stored, PODS)) - pods_before_rights_ms)
+    assert await _resumes(stored, await start())
+
+
+async def test_resume_after_one_control_resource_began_anew(stored: Stored, start: Start) -> None:
+    """What changed while it was loaded alone, long after the others, is not known: list again."""
+    await stored.load(*world())
+    loaded_ms = await _loaded_ms(stored, PODS)
+    for gvr in (*CONTROL, TENANTS, PODS):
+        if gvr != ROLE_BINDINGS:
+            await _set_clock(stored, gvr, 1000, loaded_ms - 60_000)
+    assert not await _resumes(stored, await start())
+
+
+async def test_resume_when_rights_are_older_than_the_clock(stored: Stored, start: Start) -> None:
+    """Rights that have not changed for as long as the clock reaches back have not changed since then."""
+    await stored.load(*world())
+    loaded_ms = await _loaded_ms(stored, PODS)
+    await _set_clock(stored, PODS, 1000, loaded_ms - 10_000)
+    for gvr in (*CONTROL, TENANTS):
+        await _set_clock(stored, gvr, 1001, loaded_ms - 3_600_000)
+    assert await _resumes(stored, await start())
+
+
+async def _loaded_ms(stored: Stored, gvr: GVR) -> int:
+    found = await Reader(stored.store).rv_time(gvr, 1000)
+    assert found is not None
+    return found
+
+
+async def _set_clock(stored: Stored, gvr: GVR, rv: int, time_ms: int) -> None:
+    """Have the clock of a resource begin with this."""
+    key = stored.store.keys(gvr).clock
+    await stored.store.ask_all((("DEL", key), ("XADD", key, f"{rv}-0", "t", time_ms)), atomic=True)
+
+
+async def _resumes(stored: Stored, server: Server) -> bool:
+    """Whether the watch of an owner's union goes on from the load to a pod that came since."""
+    await stored.put(PODS, record("new", "oil-dev", stored.position + 1))
+    async with client(server, "alice-token") as alice, asyncio.timeout(20):
+        await alice.get("/api/v1/pods")
+        answer = await alice.get("/api/v1/pods?watch=1&resourceVersion=1000&timeoutSeconds=1")
+    (event,) = [json.loads(line) for line in answer.text.splitlines()]
+    return bool(event["object"].get("code") != 410)
 
 
 async def test_next_page_after_rights_changed_begins_anew(stored: Stored, start: Start) -> None:
