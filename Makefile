@@ -5,7 +5,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= auto
 export VENV
 
-.PHONY: help demo test check fix test-all test-real bench bench-full lock clean setup-run setup-dev setup-bench
+.PHONY: help demo test check fix clients test-all test-real bench bench-full lock clean setup-run setup-dev setup-bench
 .DEFAULT_GOAL := help
 
 help:  ## what there is to run
@@ -27,7 +27,10 @@ fix: setup-dev  ## format, and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test-all: check  ## also the long ones: soak, chaos, a real API server (long)
+clients: setup-dev  ## build the Go and Node programs that tests/interop runs, where go and npm are installed
+	$(BIN)/python -m tests.interop.built
+
+test-all: check clients  ## also the long ones: soak, chaos, a real API server (long)
 	$(PYTEST) -n $(WORKERS) --dist loadfile -m ""
 
 test-real: setup-dev  ## the same bytes as a real kube-apiserver (KUBEBUILDER_ASSETS, or one that is found)

@@ -45,7 +45,9 @@ def node(number: int) -> Object:
             "nodeInfo": {
                 "kubeletVersion": "v1.34.2", "osImage": "Debian GNU/Linux 12 (bookworm)", "architecture": "amd64",
                 "kernelVersion": "6.1.0-28-amd64", "containerRuntimeVersion": "containerd://1.7.24",
-                "operatingSystem": "linux",
+                "operatingSystem": "linux", "kubeProxyVersion": "", "machineID": f"{number:032x}",
+                "systemUUID": f"{number:08x}-0000-4000-8000-000000000000",
+                "bootID": f"{number:08x}-0000-4000-8000-000000000001",
             },
         },
     }  # fmt: skip

@@ -9,7 +9,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 SECONDS = 30.0
 """For one command; kubectl's own time-outs are shorter."""
@@ -88,7 +88,7 @@ class Following:
         """Wait for its end: its exit code."""
         return self.process.wait(SECONDS)
 
-    def __enter__(self) -> Following:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -19,8 +19,8 @@ READS = (
     "get pods -n storefront-prod -o yaml",
     "get pods -n storefront-prod -o json",
     "get pods -A -o name",
-    "get pods -A -o custom-columns=NAME:.metadata.name,NODE:.spec.nodeName,RESTARTS:.status.containerStatuses[0].restartCount",
-    "get pods -A -o jsonpath={range.items[*]}{.metadata.name}{\"\\n\"}{end}",
+    "get pods -A -o custom-columns=IMAGE:.spec.containers[0].image,READY:.status.containerStatuses[0].ready",
+    'get pods -A -o jsonpath={range.items[*]}{.metadata.name}{"\\n"}{end}',
     "get pods -A --sort-by=.metadata.creationTimestamp",
     "get pods -A --sort-by=.spec.nodeName -o wide",
     "get pods -A --chunk-size=3",
@@ -90,7 +90,7 @@ def test_reads_of_a_tenant_print_the_same(system: Running, program: Path, comman
 
 
 def test_the_plain_kubectl_prints_the_same(system: Running) -> None:
-    """kubectl as it is on PATH, which may be one that asks the server first which version it should be."""
+    """The kubectl on PATH, which may be one that asks the server first which version it should be."""
     for command in ("version", "get pods -A -o wide", "get deployments -n storefront-prod -o yaml", "api-resources"):
         sides_of(system, plain(), "admin").same(*command.split())
 

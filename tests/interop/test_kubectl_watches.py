@@ -26,7 +26,7 @@ WATCHES = (
     "get configmaps -w -o name",
     "get configmaps -w --show-labels -l color=red --output-watch-events",
     "get configmaps -w -o custom-columns=N:.metadata.name,C:.metadata.labels.color,V:.data.v -l color",
-    "get configmaps -w -o jsonpath={.metadata.name}={.data.v}{\"\\n\"} --field-selector=metadata.name=watched",
+    'get configmaps -w -o jsonpath={.metadata.name}={.data.v}{"\\n"} --field-selector=metadata.name=watched',
     "get configmaps --watch-only --output-watch-events",
     "get configmaps -A -w -l color=red",
     "get configmap watched-before -w",

@@ -1,4 +1,4 @@
-"""Commands that write and then look whether it took effect: the writes are upstream's, what is looked at is larder's."""
+"""Commands that write and look whether it took effect: upstream's writes, seen through larder."""
 
 from __future__ import annotations
 
