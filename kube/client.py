@@ -7,7 +7,9 @@ no answer is `kube.upstream_error`.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import ssl
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -356,7 +358,16 @@ def _socket(address: Any) -> socket.socket:
 
 
 def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    """What a person needs of an error. The HTTP library's own texts have addresses of Python's objects in them."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        error = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        error = error.os_error
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError | socket.gaierror) and error.errno:
+        return os.strerror(error.errno)
+    return (error.strerror if isinstance(error, socket.gaierror) else "") or str(error) or type(error).__name__
 
 
 def _unreachable(credentials: Credentials, error: BaseException) -> UpstreamUnreachable:
@@ -364,7 +375,7 @@ def _unreachable(credentials: Credentials, error: BaseException) -> UpstreamUnre
     server, source = credentials.server, credentials.source or "the kubeconfig"
     if isinstance(error, aiohttp.ClientConnectorCertificateError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
         return UpstreamUnreachable(
-            f"the certificate of {server} does not fit the certificate-authority in {source}: {_reason(error)}"
+            f"the certificate of {server} is not vouched for by the certificate-authority in {source}: {_reason(error)}"
         )
     if isinstance(error, aiohttp.ConnectionTimeoutError | TimeoutError):
         return UpstreamUnreachable(

@@ -28,6 +28,8 @@ OTHER_VARIABLES = frozenset({CONFIG, "LARDER_BENCH_CACHE"})
 ADDRESSES = {"listen", "metrics_listen"}
 """Settings that are `HOST:PORT`."""
 
+_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "array": "a list"}
+
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -59,7 +61,7 @@ def add_options(parser: argparse.ArgumentParser, struct: type[msgspec.Struct], h
             continue
         text = docs.get(field.name, "").replace("%", "%%")
         default = _default_text(field)
-        option = f"--{field.name.replace('_', '-')}"
+        option = _option(field.name)
         kind = _plain_type(field.type)
         note = f"{text} (default: {default.replace('%', '%%')})" if default else text
         if kind is bool:
@@ -87,7 +89,8 @@ def load(
     values: dict[str, Any] = dict(read_config(config).get(section, {})) if config else {}
     known = {field.name for field in msgspec.structs.fields(struct)}
     if unknown := sorted(set(values) - known):
-        raise OptionError(f"{config}: `{section}` has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}")
+        hint = nearest(unknown[0], known)
+        raise OptionError(f"{config}: `{section}` has no setting {unknown[0]!r}{hint or f'; it has {_listed(known)}'}")
     for field in msgspec.structs.fields(struct):
         variable = f"{PREFIX}{field.name.upper()}"
         if variable in environment:
@@ -101,7 +104,19 @@ def load(
     try:
         return msgspec.convert(values, struct, strict=False)
     except msgspec.ValidationError as error:
-        raise OptionError(f"{section}: {error}; see `larder {section} --help`") from error
+        raise OptionError(f"{section}: {_in_words(error, values)}; see `larder {section} --help`") from error
+
+
+def _in_words(error: msgspec.ValidationError, values: Mapping[str, Any]) -> str:
+    """What msgspec says of a value, with the option's name, the value, and types as people call them."""
+    said, at, where = str(error).partition(" - at `$.")
+    if not at:
+        return said
+    name = where.rstrip("`").partition("[")[0]
+    wanted = said.removeprefix("Expected ").partition(", got ")[0]
+    for kind, words in _WORDS.items():
+        wanted = wanted.replace(f"`{kind}`", words)
+    return f"{_option(name)} must be {wanted}, not {values.get(name)!r}"
 
 
 def read_config(path: Path) -> dict[str, dict[str, Any]]:
@@ -141,7 +156,7 @@ def refuse_unknown(
     if config:
         for section in sorted(read_config(config)):
             if section not in sections:
-                raise OptionError(f"{config} has a section {section!r}; the sections are {', '.join(sorted(sections))}")
+                raise OptionError(f"{config} has a section {section!r}; the sections are {_listed(sections)}")
 
 
 def _check_address(section: str, name: str, text: str) -> None:
@@ -149,9 +164,8 @@ def _check_address(section: str, name: str, text: str) -> None:
     if not text and name == "metrics_listen":
         return  # none at all
     if not colon or not port.isdecimal() or int(port) > 65_535 or (":" in host and not host.startswith("[")):
-        option = f"--{name.replace('_', '-')}"
         raise OptionError(
-            f"{section}: {option} is HOST:PORT with a port from 0 to 65535, like 127.0.0.1:8443, not {text!r}"
+            f"{section}: {_option(name)} is HOST:PORT with a port from 0 to 65535, like 127.0.0.1:8443, not {text!r}"
         )
 
 
@@ -161,6 +175,14 @@ def nearest(wrong: str, known: Iterable[str]) -> str:
 
     found = difflib.get_close_matches(wrong, list(known), 1)
     return f"; did you mean {found[0]}?" if found else ""
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def _from_text(field: msgspec.structs.FieldInfo, given: Any) -> Any:

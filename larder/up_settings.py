@@ -45,3 +45,8 @@ class UpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     max_staleness: Annotated[float, Meta(ge=0)] = 300.0
     """Seconds for which reads are served from memory after the store or upstream was last heard of."""
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ValueError("--tls-cert and --tls-key go together: the one is no use without the other")

@@ -95,7 +95,8 @@ def reviewed_user(code: int, body: bytes) -> User | None:
         ReviewFailed: it is no answer.
     """
     if code not in (200, 201):
-        raise ReviewFailed(f"the TokenReview was answered with {code}: {body[:200]!r}")
+        own = {401: "; our own login is not accepted", 403: "; our own user may not create tokenreviews"}.get(code, "")
+        raise ReviewFailed(f"the TokenReview was answered with {code}{own}: {body[:200]!r}")
     try:
         review = _review_decoder.decode(body).status
     except msgspec.DecodeError as error:
@@ -226,7 +227,7 @@ class Authenticator:
             _log.warning("a known token is believed without a new review: %s", error)
             return known.user
         _log.warning("a token cannot be reviewed: %s", error)
-        raise status.service_unavailable("the token cannot be reviewed now: upstream does not answer", 2)
+        raise status.service_unavailable("the token cannot be reviewed now", 2)
 
     async def close(self) -> None:
         """End the questions under way."""

@@ -124,13 +124,10 @@ def _named_by_connection(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
     return frozenset(named - {"authorization", "", "close"})
 
 
-def upstream_failed(error: Exception, *, took_effect_unknown: bool) -> status.StatusError:
-    """What the client is told if upstream gave no answer."""
+def upstream_failed(*, took_effect_unknown: bool) -> status.StatusError:
+    """What the client is told if upstream gave no answer. Where upstream is, and how it is reached, is not for them."""
     if took_effect_unknown:
         return status.StatusError(
-            504,
-            "Timeout",
-            f"upstream did not answer, and the request may have taken effect: {error}",
-            details={},
+            504, "Timeout", "upstream did not answer, and the request may have taken effect", details={}
         )
-    return status.service_unavailable(f"upstream cannot be reached: {error}", 1)
+    return status.service_unavailable("upstream cannot be reached now; what the cache holds can still be read", 1)

@@ -73,3 +73,10 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     clock: float | None = None
     """An instant (Unix seconds) at which the replica's clock stands still, for tests; unset: the real time."""
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ValueError("--tls-cert and --tls-key go together: the one is no use without the other")
+        if self.client_ca and not self.tls_cert:
+            raise ValueError("--client-ca needs --tls-cert and --tls-key: client certificates come with TLS")

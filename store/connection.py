@@ -80,7 +80,8 @@ class Store:
         except StoreUnavailable:
             raise
         except StoreError as error:
-            message = f"{without_password(self.url)}: {error}. Check the user, its password and its ACL"
+            said = str(error).rstrip(".")
+            message = f"{without_password(self.url)}: {said}. Check the URL's user, password and database, and the ACL"
             raise StoreUnsuitable(message) from error
         complaint = unsuitable(info)
         if complaint:

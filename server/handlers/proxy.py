@@ -77,7 +77,8 @@ async def forward(ctx: RequestContext, cause: str) -> HTTPResponse | None:
             abort(ctx)
             return None
         sent = not isinstance(error, UpstreamUnreachable) and request.method not in _READS
-        raise forward_headers.upstream_failed(error, took_effect_unknown=sent) from error
+        _log.warning("a request could not be forwarded: %s", error)
+        raise forward_headers.upstream_failed(took_effect_unknown=sent) from error
 
 
 def abort(ctx: RequestContext) -> None:

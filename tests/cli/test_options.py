@@ -51,12 +51,14 @@ def test_lists_are_repeated_or_separated_by_commas() -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("server:\n  redis_ulr: x\n", "redis_ulr"),
+        ("server:\n  redis_ulr: x\n", "did you mean redis_url?"),
+        ("server:\n  redis-url: x\n", "did you mean redis_url?"),
         ("sevrer:\n  prefix: x\n", "sevrer"),
         ("- a\n", "sections"),
         ("server: [\n", "not YAML"),
-        ("server:\n  max_staleness: soon\n", "max_staleness"),
-        ("server:\n  max_staleness: -1\n", "max_staleness"),
+        ("server:\n  max_staleness: soon\n", "--max-staleness must be a number, not 'soon'"),
+        ("server:\n  max_staleness: -1\n", "--max-staleness must be a number >= 0.0, not -1"),
+        ("server:\n  tenant_label: 3\n", "--tenant-label must be a list, not 3"),
     ],
 )
 def test_a_file_with_something_unknown_or_wrong_is_refused(
@@ -82,10 +84,13 @@ def test_a_misspelt_variable_is_refused() -> None:
         (["server", "--redis-ulr", "x"], "did you mean --redis-url"),
         (["server", "--listen", "8443"], "HOST:PORT"),
         (["server", "--listen", "127.0.0.1:99999"], "HOST:PORT"),
-        (["informer", "--lease-seconds", "many"], "lease_seconds"),
-        (["informer", "--lease-seconds", "1"], "lease_seconds"),
-        (["sandbox", "--pods", "-4"], "pods"),
-        (["up", "--replicas", "0"], "replicas"),
+        (["informer", "--lease-seconds", "many"], "--lease-seconds must be a number, not 'many'"),
+        (["informer", "--lease-seconds", "1"], "--lease-seconds must be a number >= 2.0"),
+        (["sandbox", "--pods", "-4"], "--pods must be a whole number >= 0"),
+        (["up", "--replicas", "0"], "--replicas must be a whole number >= 1"),
+        (["up", "--tls-cert", "x"], "--tls-cert and --tls-key go together"),
+        (["server", "--tls-key", "x"], "--tls-cert and --tls-key go together"),
+        (["server", "--client-ca", "x"], "--client-ca needs --tls-cert"),
         (["server", "--config", "/nowhere/larder.yaml"], "/nowhere/larder.yaml"),
     ],
 )

@@ -8,7 +8,7 @@ import random
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -53,7 +53,7 @@ class Churn:
         with system.upstream() as client:
             self._present = [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in _list(client)]
 
-    def __enter__(self) -> Churn:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -127,8 +127,12 @@ async def test_unreachable_server_says_what_to_look_at() -> None:
     """Nothing listens there: the message names the server and where its address is from."""
     credentials = Credentials("http://127.0.0.1:9", _Fixed(""), source="/etc/kubeconfig")
     async with UpstreamClient(credentials, user_agent="t") as client:
-        with pytest.raises(UpstreamUnreachable, match=r"cannot connect to http://127.0.0.1:9 \(from /etc/kubeconfig\)"):
+        with pytest.raises(UpstreamUnreachable) as raised:
             await client.request("GET", "/version")
+    assert str(raised.value) == (
+        "cannot connect to http://127.0.0.1:9 (from /etc/kubeconfig): Connection refused."
+        " Is the API server up, and the address right?"
+    )
 
 
 @pytest.mark.asyncio

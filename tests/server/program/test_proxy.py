@@ -134,6 +134,7 @@ async def test_upstream_that_is_away(stored: Stored, start: Start, upstream: Scr
         assert answer.status_code == 503
         assert answer.json()["reason"] == "ServiceUnavailable"
         assert answer.headers["retry-after"] == "1"
+        assert upstream.url.rpartition(":")[2] not in answer.text, "where upstream is, is not for a tenant"
         assert answer.headers["x-larder-source"] == "upstream"
         written = await bob.post("/api/v1/namespaces/oil-dev/pods", json={})
         assert written.status_code == 503
