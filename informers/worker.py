@@ -56,16 +56,18 @@ async def run(settings: InformerSettings) -> None:
     """
     patterns = [Pattern.parse(text) for text in settings.resources]
     name = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
+    login = credentials.load(settings.kubeconfig, settings.context)
     async with (
         await Store.open(settings.redis_url, settings.prefix) as store,
         UpstreamClient(
-            credentials.load(settings.kubeconfig, settings.context),
+            login,
             user_agent=f"larder-informer/{program_version('larder')}",
             on_request=_count,
         ) as client,
     ):
         cluster = await identify(client)
         await claim(store, cluster.uid)
+        log.info("worker %s follows Kubernetes %s at %s", name, cluster.version, login.server)
         await Worker(store, client, cluster, name, patterns, settings).run()
 
 
@@ -181,7 +183,9 @@ class Worker:
         missing = sorted(str(gvr) for gvr, meta in metas.items() if not meta.readable)
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         waiting = "" if documented else "discovery and OpenAPI documents are not stored yet"
-        self._unready = f"not synced: {', '.join(missing[:5])}{more}" if missing else waiting
+        before, self._unready = self._unready, f"not synced: {', '.join(missing[:5])}{more}" if missing else waiting
+        if before and not self._unready:
+            log.info("all %d covered resources are synced", len(metas))
 
     async def _hold_for_ever(self, entry: CatalogueEntry) -> None:
         """Have the resource whenever it should be ours, until cancelled."""

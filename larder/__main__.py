@@ -95,7 +95,9 @@ def _run(command: str, settings: msgspec.Struct) -> int:
         match settings:
             case InformerSettings():
                 from informers.worker import run
+                from kube import logs
 
+                logs.configure()
                 return _until_signalled(run(settings))
             case ServerSettings():
                 from server.app import serve

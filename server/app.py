@@ -26,8 +26,8 @@ from sanic import Sanic
 from sanic.handlers import ErrorHandler
 from sanic.http import Http
 
+from kube import logs
 from kube.version import ServerVersion
-from server import logs
 from server.errors import form_for, response_for
 from server.malloc import keep_big_buffers_apart
 from server.pipeline import Pipeline
@@ -165,7 +165,10 @@ async def running(settings: ServerSettings, *, touchup: bool = False) -> AsyncIt
             metrics_port = await replica.health.start(*_address(settings.metrics_listen))
         keeping = asyncio.create_task(tls.keep_up(), name="tls files") if tls is not None else None
         server = Server(replica, listening, listener.getsockname()[1], metrics_port)
-        _log.info("listening on %s, upstream is %s", settings.listen, replica.upstream.server)
+        _log.info(
+            "listening on %s:%d%s, upstream is %s",
+            settings.listen.rpartition(":")[0], server.port, "" if tls else " without TLS", replica.upstream.server,
+        )  # fmt: skip
         try:
             yield server
         finally:
@@ -178,8 +181,6 @@ async def running(settings: ServerSettings, *, touchup: bool = False) -> AsyncIt
 
 def _tls(settings: ServerSettings) -> ServerTls | None:
     if not settings.tls_cert or not settings.tls_key:
-        if settings.tls_cert or settings.tls_key or settings.client_ca:
-            raise FileNotFoundError("TLS needs both --tls-cert and --tls-key, and client certificates need TLS")
         return None
     return ServerTls(settings.tls_cert, settings.tls_key, settings.client_ca)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -84,6 +85,32 @@ def test_a_kubeconfig_that_is_not_there_is_named(command: str) -> None:
     assert ended.code == 1
     assert "/nowhere/kubeconfig" in ended.err.replace("\n", "")
     assert "Traceback" not in ended.err
+
+
+def test_an_informer_tells_in_its_log_what_it_does(tmp_path: Path) -> None:
+    """One JSON object per line: which cluster it follows, what it listed, and when all is there."""
+    with EmbeddedRedis() as redis, (tmp_path / "log").open("wb") as log:
+        sandbox = subprocess.Popen(
+            [sys.executable, "-m", "larder", "sandbox", "--directory", str(tmp_path)],
+            stdout=subprocess.DEVNULL, env=clean_environment(),
+        )  # fmt: skip
+        wait_until((tmp_path / "larder.kubeconfig").exists)
+        informer = subprocess.Popen(
+            [sys.executable, "-m", "larder", "informer", "--redis-url", redis.url, "--metrics-listen", "",
+             "--kubeconfig", str(tmp_path / "larder.kubeconfig")],
+            stdout=log, stderr=log, env=clean_environment(),
+        )  # fmt: skip
+        try:
+            wait_until(lambda: "resources are synced" in (tmp_path / "log").read_text(), 60)
+        finally:
+            for process in (informer, sandbox):
+                process.terminate()
+                process.wait(20)
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    told = [line["message"] for line in lines]
+    assert "follows Kubernetes v1." in told[0]
+    assert any(re.fullmatch(r"pods.v1: \d+ objects at \d+ in .* s", text) for text in told), told
+    assert {line["level"] for line in lines} == {"info"}
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The program's own log: one JSON object per line on stderr. Requests are `access_log`'s."""
+"""A part's own log: one JSON object per line on stderr."""
 
 from __future__ import annotations
 
