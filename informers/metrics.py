@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from kube import process_metrics
+
 REGISTRY = CollectorRegistry()
 """Apart from the default one: a replica in the same process has metrics of the same names."""
+process_metrics.add_to(REGISTRY)
 
 upstream_requests = Counter(
     "larder_upstream_requests", "Requests to the API server", ["verb", "resource", "cause"], registry=REGISTRY
