@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -49,8 +50,10 @@ class Catalogue:
         self.version = _LATEST
         """Upstream's; the newest that we know until the store tells."""
         self.generation = 0
-        self.reachable = False
-        """Whether the store answered the last time."""
+        self._answered = -math.inf
+        """When the store last answered."""
+        self._reachable = False
+        """Whether it answered the last time."""
         self._by_plural: dict[tuple[str, str], GVR] = {}
         self._documents: OrderedDict[tuple[str, str], tuple[float, StoredDocument | None]] = OrderedDict()
         self._documents_bytes = 0
@@ -59,6 +62,11 @@ class Catalogue:
     def covered(self, group: str, resource: str) -> GVR | None:
         """The covered version of a resource, whichever it is: all versions of an object have the same RV."""
         return self._by_plural.get((group, resource))
+
+    @property
+    def away_seconds(self) -> float:
+        """How long the store has not answered; 0 while it does, infinite before it has answered once."""
+        return 0.0 if self._reachable else self._monotonic() - self._answered
 
     async def refresh(self) -> bool:
         """Read resources and version; whether they changed.
@@ -70,9 +78,9 @@ class Catalogue:
             resources = await self._reader.resources()
             upstream = await self._reader.upstream()
         except StoreError:
-            self.reachable = False
+            self._reachable = False
             raise
-        self.reachable = True
+        self._reachable, self._answered = True, self._monotonic()
         try:
             version = ServerVersion.parse(upstream["version"]) if "version" in upstream else self.version
         except ValueError:

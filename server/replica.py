@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -219,8 +220,19 @@ class Replica:
         return [
             Check("stopping", lambda: "the replica is stopping" if self.draining else ""),
             Check("control data", lambda: "" if self.control.held else "not all there yet"),
-            Check("store", lambda: "" if self.catalogue.reachable else "does not answer"),
+            Check("store", self._store_problem),
         ]
+
+    def _store_problem(self) -> str:
+        """Why the store makes this replica unready; "" if it does not.
+
+        A store that is away is all replicas' trouble: taking them all out of the balance would end what they serve
+        without it. So one that has begun stays ready as long as it answers from memory.
+        """
+        away = self.catalogue.away_seconds
+        if away <= self.settings.max_staleness:
+            return ""
+        return "does not answer" if math.isinf(away) else f"has not answered for {away:.0f} s"
 
     def _sample(self) -> None:
         metrics = self.metrics
@@ -232,6 +244,12 @@ class Replica:
             "Seconds since upstream last answered this replica.",
             (),
             lambda: [((), min(time.monotonic() - self.upstream.answered_at, 1e9))],
+        )
+        metrics.sample(
+            "larder_store_away_seconds",
+            "Seconds for which the store has not answered this replica; 0 while it does.",
+            (),
+            lambda: [((), min(self.catalogue.away_seconds, 1e9))],
         )
         metrics.sample(
             "larder_token_cache",

@@ -7,6 +7,8 @@ import httpx
 import pytest
 
 from server.app import running
+from store.connection import Store
+from store.embedded import EmbeddedRedis
 from store.errors import StoreUnsuitable
 from tests.authz.objects import NODES, PODS, binding, record, role, rule
 from tests.server.program.conftest import Start, client, world
@@ -188,3 +190,24 @@ async def test_store_that_is_away_does_not_stop_the_start(start: Start, upstream
     async with client(server, "alice-token") as alice:
         assert (await alice.get("/api/v1/pods")).headers["x-larder-source"] == "upstream"
     assert "store: does not answer" in (await probe(server.metrics_port, "/readyz")).text
+
+
+async def test_a_store_that_goes_away_takes_no_replica_out_of_the_balance(start: Start) -> None:
+    """All replicas would go at once, and with them what they serve from memory: they stay, for `max_staleness`."""
+    with EmbeddedRedis() as redis:
+        async with await Store.open(redis.url, "away") as store:
+            await Stored(store).load(*world())
+        patient = await start(redis_url=redis.url, prefix="away")
+        strict = await start(redis_url=redis.url, prefix="away", max_staleness=0.2)
+        async with client(patient, "alice-token") as alice:
+            assert (await alice.get("/api/v1/pods")).status_code == 200
+            redis.stop()
+            async with asyncio.timeout(20):
+                while (await probe(strict.metrics_port, "/readyz")).status_code == 200:
+                    await asyncio.sleep(0.05)
+                while "larder_store_away_seconds 0.0" in (await probe(patient.metrics_port, "/metrics")).text:
+                    await asyncio.sleep(0.05)
+            assert "store: has not answered for" in (await probe(strict.metrics_port, "/readyz")).text
+            assert (await probe(patient.metrics_port, "/readyz")).status_code == 200
+            answer = await alice.get("/api/v1/pods")
+    assert (answer.status_code, answer.headers["x-larder-source"]) == (200, "cache")
