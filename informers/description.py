@@ -1,6 +1,10 @@
 """What makes a resource's records: its columns, printer and selectable fields. They are made anew when that changes.
 
 Described is only what holds for every stored record. While records are made anew, Tables come from upstream.
+
+A resource whose rows cannot be made here is asked for in another `form`: as Tables that carry the objects
+(`kube.printed`), so that one stream brings each object with upstream's row of that very version. Objects never wait
+for rows: what comes without one is stored so, Tables are not given from the store, and upstream is asked again.
 """
 
 from __future__ import annotations
@@ -10,28 +14,28 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from informers import metrics
-from informers.columns import Definition, Learned, learn, printer_of
-from informers.extract import Extractor, Unreadable, field_reader
+from informers.columns import Definition, Learned, learn, remembered
+from informers.extract import Extractor, Print, Unreadable, field_reader
+from informers.refresh import Refresher
 from kube.client import UpstreamClient
-from kube.list_watch import list_pages
+from kube.list_watch import PAGE_OBJECTS, list_pages, watch
+from kube.printed import Printed, Sent, SentPage, printed_pages, printed_watch
 from kube.resources import CUSTOM_RESOURCE_DEFINITIONS, Resource
 from kube.status import StatusError
 from kube.upstream_error import UpstreamError
 from kube.version import ServerVersion
 from store.errors import Fenced, NotSynced, StoreError
-from store.keys import object_key
 from store.meta import Description, Meta, TableInfo
 from store.reader import Reader
 from store.record import Record
-from store.writer import Refresh, Writer
-from tables.columns import Columns
-from tables.printer import Printer
+from store.writer import Writer
+from tables.registry import KeptRows
 
 log = logging.getLogger("larder.informer")
 
@@ -41,10 +45,10 @@ FIRST_FIDELITY_SECONDS = 60.0
 """Until the first one after a start, and after one that had no rows to compare."""
 RETRY_SECONDS = 10.0
 """After upstream or the store could not be asked."""
+LOOKS = 10
+"""How often in that time it is looked whether rows that are on their way have come."""
 YIELD_RECORDS = 16
 """Records that are made without a pause: some 3 ms, so that leases and heartbeats of other resources go on."""
-REFRESH_RECORDS = 128
-"""Records of one step of a refresh in the background."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,8 @@ class Cluster:
 class Describer:
     """One resource's description and its records. `run` keeps both right in the background.
 
-    `writing` is held around every write of the resource. `shard` tells where an object belongs.
+    `writing` is held around every write of the resource. `shard` tells where an object belongs. `reopen` is called
+    when `form` has become another: the watch is to be begun anew.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Describer:
         writing: asyncio.Lock,
         cluster: Cluster,
         shard: Callable[[Record], str],
+        reopen: Callable[[], None],
     ) -> None:
         self.gvr = resource.gvr
         self.cluster = cluster
@@ -83,14 +89,61 @@ class Describer:
         self._reader = reader
         self._writer = writer
         self._writing = writing
-        self._shard = shard
+        self._reopen = reopen
+        self._refresher = Refresher(
+            self.gvr, reader=reader, writer=writer, writing=writing, shard=shard, records=self.records
+        )
+        self._said: TableInfo | None = None
         self._extractor: Extractor | None = None
+        self._kept: KeptRows | None = None
+        self._in_form = asyncio.Event()
+        """Set once a watch in the present form was open: what was sent in another one is in the store then."""
+        self._given_up = 0
         self._stale_rows = False
         self._stale_bytes = False
         self._unprintable = ""
         self._compared = 0
         self._woken = asyncio.Event()
+        self._learned_at = 0.0
         self._learn_at = 0.0
+
+    @property
+    def form(self) -> bytes | None:
+        """In which form upstream is to be asked for the objects: in Tables with these columns, or (None) plainly."""
+        assert self.current is not None
+        assert self.current.table is not None
+        return self.current.table.columns if self._kept is not None else None
+
+    @property
+    def printed(self) -> bool:
+        """Whether upstream is asked for Tables."""
+        return self._kept is not None
+
+    def pages(self, limit: int, cause: str) -> AsyncGenerator[SentPage, None]:
+        """Upstream's list, in the present form."""
+        if self._kept is not None:
+            return printed_pages(self._client, self.gvr, limit=limit, cause=cause)
+        return list_pages(self._client, self.gvr, limit=limit, cause=cause)
+
+    def watch(self, rv: int, seconds: int) -> AsyncGenerator[Sequence[tuple[str, Sent]], None]:
+        """Upstream's watch, in the present form."""
+        if self._kept is not None:
+            return printed_watch(self._client, self.gvr, rv, seconds=seconds)
+        return watch(self._client, self.gvr, rv, seconds=seconds)
+
+    def watched(self, form: bytes | None) -> None:
+        """A watch in this form is open, and all that came before it is in the store."""
+        if form == self.form:
+            self._in_form.set()
+
+    def give_up_rows(self, problem: str) -> None:
+        """Upstream's Tables cannot be followed: plain objects, until a later comparison (the longer the more often)."""
+        pause = min(FIDELITY_SECONDS, FIRST_FIDELITY_SECONDS * 2**self._given_up)
+        self._given_up += 1
+        self._learn_at = time.monotonic() + pause
+        self._kept = None
+        self._in_form.clear()
+        self._miss_rows(f"its Tables cannot be followed: {problem}")
 
     async def begin(self, meta: Meta) -> None:
         """Know how to make records, without asking upstream where the last worker's knowledge is still good.
@@ -100,12 +153,8 @@ class Describer:
         """
         custom = await self._definition()
         self._plan()
-        remembered = self._remember(meta, custom)
-        if remembered is None:
-            printer = await self._learn(meta, custom)
-        else:
-            self.current, printer = remembered
-        self._extract(printer)
+        self._said = meta.table if meta.readable else None
+        self._use(self._remember(meta, custom) or await self._learn(meta, custom))
 
     async def say(self) -> None:
         """Write the description, for as far as it holds already.
@@ -116,18 +165,26 @@ class Describer:
         description = self.current
         assert description is not None
         table = description.table
-        if table is not None and table.served:
+        if table is not None and (table.served or table.kept):
             reason = self._unprintable or ("its rows are being made anew" if self._stale_rows else "")
             if reason:
-                description = replace(description, table=replace(table, served=False, reason=reason))
+                description = replace(description, table=replace(table, served=False, kept=False, reason=reason))
         if self._stale_rows or self._stale_bytes or self._unprintable:
             # A worker that takes over before all is made anew begins with that again.
             description = replace(description, digest=f"{description.digest} unfinished")
         assert description.table is not None
+        said = self._said
+        same = said is not None and said.given == description.table.given
+        since = said.since if said is not None and same else self._writer.position
+        description = replace(description, table=replace(description.table, since=since))
+        assert description.table is not None
         metrics.table_served.labels(str(self.gvr)).set(int(description.table.served))
+        metrics.table_kept.labels(str(self.gvr)).set(int(description.table.kept))
         async with self._writing:
             if await self._writer.describe(description) and not description.table.served:
-                log.warning("%s: Tables come from upstream: %s", self.gvr, description.table.reason)
+                unions = ", across some namespaces from its rows as kept here" if description.table.kept else ""
+                log.warning("%s: Tables come from upstream%s: %s", self.gvr, unions, description.table.reason)
+        self._said = description.table
 
     async def settle(self, *, unsettled: bool) -> None:
         """Say whether deletions are still to be told.
@@ -140,17 +197,22 @@ class Describer:
             self.current = replace(self.current, unsettled=unsettled)
             await self.say()
 
-    def record(self, data: bytes) -> Record | None:
+    def record(self, sent: Sent) -> Record | None:
         """The record of an object; None, with a word in the log, for what is none."""
         assert self._extractor is not None
+        row: Print | None = None
+        if isinstance(sent, Printed):
+            row, sent = self._row_of(sent), sent.object
+        elif self._kept is not None and self._in_form.is_set():
+            self._miss_rows(f"upstream could not print {sent[:200]!r}")
         try:
-            return self._extractor.record(data)
+            return self._extractor.record(sent, row)
         except Unreadable as error:
             metrics.unreadable.labels(str(self.gvr)).inc()
             log.error("%s: an object is left out: %s", self.gvr, error)  # noqa: TRY400 (what is wrong is in the text)
             return None
 
-    async def records(self, items: list[bytes]) -> list[Record]:
+    async def records(self, items: Sequence[Sent]) -> list[Record]:
         """The records of many objects, with pauses for the others."""
         found: list[Record] = []
         for index, item in enumerate(items, 1):
@@ -180,17 +242,21 @@ class Describer:
         Raises:
             Fenced
         """
+        renew = False
         while True:
             await self._wait()
             try:
                 if self._unprintable:
                     await self.say()
                 if time.monotonic() >= self._learn_at:
-                    printer = await self._learn(await self._reader.meta(self.gvr), await self._definition())
+                    learned = await self._learn(await self._reader.meta(self.gvr), await self._definition())
                     await self.say()  # before rows of the new kind are written
-                    self._extract(printer)
+                    self._use(learned)
                     self._plan()
-                if self._stale_rows or self._stale_bytes:
+                    # In upstream's own rows something may move that is unknown here.
+                    renew = learned.kept is not None
+                if renew or self._stale_rows or self._stale_bytes:
+                    renew = False
                     await self._refresh()
                     await self.say()
             except Fenced:
@@ -216,30 +282,32 @@ class Describer:
         pause = FIDELITY_SECONDS if self._compared else FIRST_FIDELITY_SECONDS
         self._learn_at = time.monotonic() + pause * (1 + random.random())  # noqa: S311 (spreads load)
 
-    def _remember(self, meta: Meta, custom: Definition | None) -> tuple[Description, Printer | None] | None:
-        """The stored description and its printer, if everything that it was made from is as it was."""
+    def _remember(self, meta: Meta, custom: Definition | None) -> Learned | None:
+        """What is stored, if everything that it was made from is as it was."""
         table = meta.table
         known = meta.readable and table is not None and meta.version == self.cluster.version
         if not known or table is None:
             return None
-        columns = Columns.decode(table.columns)
-        printer = printer_of(self._resource, columns, self.cluster.server, custom) if table.columns != b"[]" else None
+        learned = remembered(table, self._resource, self.cluster.server, custom)
         description = replace(self._description(table, custom), unsettled=meta.unsettled)
-        if meta.digest != description.digest or table.digest != (printer.digest if printer else ""):
+        if learned is None or meta.digest != description.digest:
             return None
-        return description, printer
+        self.current = description
+        return learned
 
-    async def _learn(self, meta: Meta, custom: Definition | None) -> Printer | None:
-        """Ask upstream; the printer to go on with."""
-        learned: Learned = await learn(self._client, self._resource, self.cluster.server, custom)
+    async def _learn(self, meta: Meta, custom: Definition | None) -> Learned:
+        """Ask upstream what to go on with."""
+        learned = await learn(self._client, self._resource, self.cluster.server, custom)
         unsettled = self.current.unsettled if self.current is not None else meta.unsettled
         self.current = replace(self._description(learned.info, custom), unsettled=unsettled)
         self._compared = learned.compared
-        if meta.readable and (self._unprintable or meta.digest != self.current.digest):
+        self._learned_at = time.monotonic()
+        stored = meta.readable or self._extractor is not None  # also what is just being loaded
+        if stored and (self._unprintable or meta.digest != self.current.digest):
             self._unprintable = ""
             self._stale_rows = True
             self._stale_bytes |= meta.version != self.cluster.version
-        return learned.printer
+        return learned
 
     def _description(self, table: TableInfo, custom: Definition | None) -> Description:
         selectable = custom.selectable if custom else ()
@@ -257,16 +325,34 @@ class Describer:
             selectable=selectable,
         )
 
-    def _extract(self, printer: Printer | None) -> None:
+    def _use(self, learned: Learned) -> None:
+        """Make records by what is known now."""
         assert self.current is not None
+        before = self.form if self._extractor is not None else None
+        self._kept = learned.kept
+        if self.form != before:
+            self._in_form.clear()
+            self._reopen()
         self._extractor = Extractor(
             self.gvr,
             self._resource.kind,
             typed=not self._custom,
             fields=field_reader(self.gvr, self.cluster.server, self.current.selectable),
-            row=printer.row if printer else None,
+            row=learned.printer.row if learned.printer else None,
             failed=self._row_failed,
         )
+
+    def _row_of(self, printed: Printed) -> Print | None:
+        """What makes the row of an object that came with upstream's."""
+        kept = self._kept
+        if kept is None:
+            return None
+        if printed.columns != self.form:
+            self._learn_at = min(self._learn_at, self._learned_at + RETRY_SECONDS)
+            self._miss_rows("upstream prints other columns than before")
+            return None
+        now = self._client.clock.now()
+        return lambda obj: kept.row(obj, printed.cells, printed.conditions, now)
 
     async def _definition(self) -> Definition | None:
         """What the CRD says, from the store where it is there; None for what is not custom."""
@@ -288,48 +374,41 @@ class Describer:
     def _row_failed(self, key: str, error: Exception) -> None:
         metrics.rows_failed.labels(str(self.gvr)).inc()
         log.error("%s: the row of %s could not be printed: %r", self.gvr, key, error)
-        self._unprintable = f"the row of {key} cannot be printed: {error!r}"
+        self._miss_rows(f"the row of {key} cannot be printed: {error!r}")
+
+    def _miss_rows(self, reason: str) -> None:
+        """Not every record has its row: no Tables from the store until rows are made anew."""
+        self._unprintable = reason
         self._woken.set()
 
     async def _refresh(self) -> None:
-        """Make every record anew, from upstream's bytes where those may have changed, else from its own."""
-        replaced = await (self._refresh_from_upstream() if self._stale_bytes else self._refresh_from_store())
+        """Make every record anew, from upstream's bytes where those or the rows come from there, else from its own."""
+        if self._kept is None:
+            if self._stale_bytes:
+                replaced = await self._refresher.from_upstream(self.pages(PAGE_OBJECTS, "refresh"))
+            else:
+                replaced = await self._refresher.from_store()
+        elif (kept := await self._keep_rows()) is not None:
+            replaced = kept
+        else:
+            return
         self._stale_rows = self._stale_bytes = False
         log.info("%s: made %d records anew", self.gvr, replaced)
 
-    async def _refresh_from_store(self) -> int:
-        replaced = 0
-        for shard in await self._reader.shards(self.gvr):
-            async for chunk in self._reader.scan(self.gvr, shard):
-                new = {(record.namespace, record.name): record for record in await self._remade(chunk)}
-                replaced += await self._replace(chunk, new)
-        return replaced
+    async def _keep_rows(self) -> int | None:
+        """Take in upstream's row of every record; None where some still lack theirs, so that it is to be tried again.
 
-    async def _remade(self, chunk: Collection[Record]) -> list[Record]:
-        return await self.records([record.body() for record in chunk])
-
-    async def _refresh_from_upstream(self) -> int:
-        replaced = 0
-        async for page in list_pages(self._client, self.gvr, cause="refresh"):
-            records = await self.records(page.items)
-            new = {(record.namespace, record.name): record for record in records}
-            by_shard: dict[str, list[str]] = {}
-            for record in records:
-                by_shard.setdefault(self._shard(record), []).append(object_key(record.namespace, record.name))
-            for shard, keys in by_shard.items():
-                found = await self._reader.records(self.gvr, shard, keys)
-                replaced += await self._replace([old for old in found if old is not None], new)
-        return replaced
-
-    async def _replace(self, stored: Collection[Record], new: dict[tuple[str, str], Record]) -> int:
-        """Write those that are the same version of the object, but another record."""
-        changes = [
-            Refresh(old, made)
-            for old in stored
-            if (made := new.get((old.namespace, old.name))) is not None and made.rv == old.rv and made != old
-        ]
-        replaced = 0
-        for first in range(0, len(changes), REFRESH_RECORDS):
-            async with self._writing:
-                replaced += await self._writer.refresh_many(changes[first : first + REFRESH_RECORDS])
-        return replaced
+        From where the watch brings rows, whatever changes has its row. So a list that is begun then has those of all
+        other records.
+        """
+        try:
+            async with asyncio.timeout(RETRY_SECONDS):
+                await self._in_form.wait()
+        except TimeoutError:
+            return None
+        replaced = await self._refresher.from_upstream(self.pages(PAGE_OBJECTS, "refresh"))
+        for _ in range(LOOKS):
+            if not await self._refresher.lacks_rows():
+                return replaced
+            await asyncio.sleep(RETRY_SECONDS / LOOKS)  # what changed since the list is on its way
+        return None

@@ -39,6 +39,20 @@ class _Metadata(msgspec.Struct):
     labels: dict[str, str] | None = None
 
 
+class _Named(msgspec.Struct):
+    name: str = ""
+    namespace: str = ""
+    version: str = msgspec.field(default="", name="resourceVersion")
+
+
+class Head(msgspec.Struct):
+    """What must be known of every object."""
+
+    metadata: _Named
+
+
+decode_head = msgspec.json.Decoder(Head).decode
+
 _envelope = msgspec.json.Decoder(_Envelope)
 _metadata = msgspec.json.Decoder(_Metadata)
 _object = msgspec.json.Decoder()
@@ -61,13 +75,13 @@ class Extractor:
         row: Print | None,
         failed: Callable[[str, Exception], None],
     ) -> None:
-        self._prefix = f'{{"kind":"{kind}","apiVersion":"{gvr.api_version}",'.encode() if typed else b""
+        self._prefix = type_prefix(gvr, kind) if typed else b""
         self._fields = fields
         self._row = row
         self._failed = failed
 
-    def record(self, data: bytes) -> Record:
-        """The record of an object as a list's item or a watch event carries it.
+    def record(self, data: bytes, row: Print | None = None) -> Record:
+        """The record of an object as a list's item or a watch event carries it; `row` prints this one.
 
         Raises:
             Unreadable: it is not JSON, or lacks name or resourceVersion.
@@ -88,20 +102,29 @@ class Extractor:
             uid=metadata.uid or "",
             labels=metadata.labels or {},
             fields=self._fields(obj),
-            row=self._print(obj, f"{namespace}/{name}"),
+            row=self._print(row or self._row, obj, f"{namespace}/{name}"),
             meta=(start, end),
             size=len(data),
             packed=records.pack(data),
         )
 
-    def _print(self, obj: dict[str, Any], key: str) -> Row | None:
-        if self._row is None:
+    def _print(self, row: Print | None, obj: dict[str, Any], key: str) -> Row | None:
+        if row is None:
             return None
         try:
-            return self._row(obj)
+            return row(obj)
         except Exception as error:  # noqa: BLE001  (a printer's fault must not keep the object from its readers)
             self._failed(key, error)
             return None
+
+
+def type_prefix(gvr: GVR, kind: str) -> bytes:
+    """How an object of a built-in kind begins where it stands alone: what items of lists lack.
+
+    >>> type_prefix(GVR("", "v1", "pods"), "Pod")
+    b'{"kind":"Pod","apiVersion":"v1",'
+    """
+    return f'{{"kind":"{kind}","apiVersion":"{gvr.api_version}",'.encode()
 
 
 def metadata_span(data: bytes) -> tuple[int, int]:

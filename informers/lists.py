@@ -15,9 +15,10 @@ import msgspec
 
 from informers import metrics
 from informers.description import Describer
+from informers.extract import decode_head
 from informers.relist import Difference, NotTellable
-from kube.client import UpstreamClient
-from kube.list_watch import PAGE_OBJECTS, ListPage, list_pages
+from kube.list_watch import PAGE_OBJECTS
+from kube.printed import Printed, Sent, SentPage
 from kube.resources import GVR
 from kube.status import Expired
 from store.reader import Reader
@@ -32,21 +33,6 @@ WRITE_EVENTS = 256
 """Events that are written without a pause: heartbeats have to come between."""
 
 
-class _Metadata(msgspec.Struct):
-    name: str = ""
-    namespace: str = ""
-    version: str = msgspec.field(default="", name="resourceVersion")
-
-
-class Head(msgspec.Struct):
-    """What must be known of every object."""
-
-    metadata: _Metadata
-
-
-decode_head = msgspec.json.Decoder(Head).decode
-
-
 class Lists:
     """Takes in lists of one resource. `writing` is held around every write; `shard` tells where an object belongs."""
 
@@ -54,7 +40,6 @@ class Lists:
         self,
         gvr: GVR,
         *,
-        client: UpstreamClient,
         reader: Reader,
         writer: Writer,
         writing: asyncio.Lock,
@@ -62,7 +47,6 @@ class Lists:
         shard: Callable[[Record], str],
     ) -> None:
         self.gvr = gvr
-        self._client = client
         self._reader = reader
         self._writer = writer
         self._writing = writing
@@ -151,16 +135,16 @@ class Lists:
         log.info("%s: listed again at %d: %d differences, %d untold", self.gvr, version, len(events), len(untold))
         return untold
 
-    async def _pages(self, limit: int, cause: str) -> AsyncIterator[ListPage]:
-        async with aclosing(list_pages(self._client, self.gvr, limit=limit, cause=cause)) as pages:
+    async def _pages(self, limit: int, cause: str) -> AsyncIterator[SentPage]:
+        async with aclosing(self._describer.pages(limit, cause)) as pages:
             async for page in pages:
                 yield page
 
 
-def _key(item: bytes) -> tuple[tuple[str, str], int]:
+def _key(item: Sent) -> tuple[tuple[str, str], int]:
     """Namespace and name, and the version; -1 for what is no object (its record says so in the log)."""
     try:
-        metadata = decode_head(item).metadata
+        metadata = decode_head(item.object if isinstance(item, Printed) else item).metadata
         return (metadata.namespace, metadata.name), int(metadata.version)
     except (msgspec.DecodeError, ValueError):
         return ("", ""), -1

@@ -47,6 +47,10 @@ table_served = Gauge(
     "larder_informer_table_served", "Whether Tables come from the store (1) or upstream", ["resource"],
     registry=REGISTRY,
 )  # fmt: skip
+table_kept = Gauge(
+    "larder_informer_table_kept", "Whether upstream's own rows are kept (1), for Tables that upstream would refuse",
+    ["resource"], registry=REGISTRY,
+)  # fmt: skip
 discovery_errors = Gauge("larder_informer_discovery_errors", "Group versions whose discovery fails", registry=REGISTRY)
 held = Gauge("larder_informer_resources_held", "Resources whose lease this worker holds", registry=REGISTRY)
 covered = Gauge("larder_informer_resources_covered", "Resources that are to be covered", registry=REGISTRY)
@@ -54,7 +58,7 @@ covered = Gauge("larder_informer_resources_covered", "Resources that are to be c
 
 def forget(resource: str) -> None:
     """The worker no longer has this resource: whoever has it tells."""
-    for gauge in (position, silence, pending, table_served):
+    for gauge in (position, silence, pending, table_served, table_kept):
         if (resource,) in gauge._metrics:  # noqa: SLF001 (removing a child that is not there raises)
             gauge.remove(resource)
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -18,12 +19,14 @@ import msgspec
 from informers import metrics
 from informers.backoff import Backoff
 from informers.description import Cluster, Describer
-from informers.lists import Lists, decode_head
+from informers.extract import decode_head
+from informers.lists import Lists
 from informers.pulse import Pulse
 from informers.sequence import Change, Letter, OutOfOrder, Sequencer
 from informers.tenancy import Tenancy
 from kube.client import UpstreamClient
-from kube.list_watch import WATCH_SECONDS, WatchEvents, list_pages, watch
+from kube.list_watch import WATCH_SECONDS, list_pages
+from kube.printed import Sent
 from kube.resources import Resource
 from kube.status import Expired, StatusError
 from kube.upstream_error import UpstreamError
@@ -44,6 +47,8 @@ STUCK_SECONDS = 60.0
 """After so long without a free version (nothing is written anywhere) all is stored anew without what is gone."""
 PENDING_MOST = 5000
 """With more of them the same: more goes than anything else happens."""
+PRINTED_TRIES = 3
+"""So often in a row Tables may be refused; then the objects are asked for without their rows."""
 _LETTERS: dict[str, Letter] = {"ADDED": "A", "MODIFIED": "M", "DELETED": "D"}
 
 
@@ -81,10 +86,10 @@ class Reflector:
         self._writing = asyncio.Lock()
         self.describer = Describer(
             resource, custom=custom, client=client, reader=reader, writer=writer, writing=self._writing,
-            cluster=cluster, shard=self._shard,
+            cluster=cluster, shard=self._shard, reopen=self._reopen,
         )  # fmt: skip
         self._lists = Lists(
-            self.gvr, client=client, reader=reader, writer=writer, writing=self._writing, describer=self.describer,
+            self.gvr, reader=reader, writer=writer, writing=self._writing, describer=self.describer,
             shard=self._shard,
         )  # fmt: skip
         self._sequencer = Sequencer(self._shard)
@@ -96,6 +101,10 @@ class Reflector:
         """Whether upstream may have gone back in time since it was last heard."""
         self._must_list = False
         self._must_load = False
+        self._refused = 0
+        """Failures in a row that may lie in the form that was asked for."""
+        self._patient: asyncio.Timeout | None = None
+        """While the watch is waited for."""
         self._name = str(self.gvr)
 
     async def run(self) -> None:
@@ -144,9 +153,10 @@ class Reflector:
                     described = group.create_task(self.describer.run(), name=f"describe {self.gvr}")
                 if await self._watch():
                     backoff.reset()
-                    expired = 0
+                    expired = self._refused = 0
                     continue  # upstream ended the watch in its time: the next one follows at once
                 problem = "the watch ended at once"
+                self._refuse(problem)
             except Expired as error:
                 self._must_list = True
                 expired += 1
@@ -159,7 +169,7 @@ class Reflector:
             except OutOfOrder as error:
                 problem, self._must_list, self._suspicious = str(error), True, True
             except (StatusError, UpstreamError) as error:
-                problem, self._suspicious = str(error) or type(error).__name__, True
+                problem, self._suspicious = self._refuse(error), True
             except Fenced:
                 raise
             except PositionMismatch as mismatch:
@@ -201,6 +211,24 @@ class Reflector:
         await self._settle()
         await self._reconcile_places()
 
+    def _refuse(self, problem: str | StatusError | UpstreamError) -> str:
+        """Upstream did not do as it was asked. If that may be for the rows' sake, the objects are worth more.
+
+        Returned is what is to be said of it.
+        """
+        text = str(problem) or type(problem).__name__
+        if not isinstance(problem, UpstreamError):
+            self._refused += 1
+        if self._refused >= PRINTED_TRIES and self.describer.printed:
+            self._refused = 0
+            self.describer.give_up_rows(text)
+        return text
+
+    def _reopen(self) -> None:
+        """The describer wants the objects in another form: the watch ends, and begins anew where the store is."""
+        if self._patient is not None and not self._patient.expired():
+            self._patient.reschedule(asyncio.get_running_loop().time())
+
     async def _check_past(self) -> None:
         """Ask how far upstream is, once it has accepted the watch: what happens to it later breaks the watch.
 
@@ -220,27 +248,43 @@ class Reflector:
         """One watch, to its end; whether it was a good one."""
         begun, told = time.monotonic(), False
         seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 (spreads load)
-        async with aclosing(watch(self._client, self.gvr, self._writer.position, seconds=seconds)) as batches:
-            while True:
+        form = self.describer.form
+        async with aclosing(self.describer.watch(self._writer.position, seconds)) as batches:
+            while form == self.describer.form:
                 try:
-                    async with asyncio.timeout(self._patience()):
-                        batch = await anext(batches)
+                    batch = await self._next(batches)
                 except StopAsyncIteration:
                     lasted = time.monotonic() - begun
                     # Upstream shuts down like this, also to be restored.
                     self._suspicious |= lasted < seconds - 1
                     return told or lasted > SHORT_SECONDS
                 except TimeoutError:
-                    self._must_list, self._listed_for_pending = True, time.monotonic()
+                    if form == self.describer.form:
+                        self._must_list, self._listed_for_pending = True, time.monotonic()
                     return True
                 if self._suspicious:
                     await self._check_past()
                 self.watching = True
+                self.describer.watched(form)
                 self._in_touch = time.monotonic()
                 if batch:
                     told = True
                     await self._take_in(batch)
                     metrics.apply_seconds.observe(time.monotonic() - self._in_touch)
+        return True
+
+    async def _next(self, batches: AsyncIterator[Sequence[tuple[str, Sent]]]) -> Sequence[tuple[str, Sent]]:
+        """What the watch brings next.
+
+        Raises:
+            TimeoutError: nothing, for as long as it is waited for; or another form is wanted.
+            StopAsyncIteration: upstream has ended it.
+        """
+        try:
+            async with asyncio.timeout(self._patience()) as self._patient:
+                return await anext(batches)
+        finally:
+            self._patient = None
 
     def _patience(self) -> float | None:
         """For how long the watch may bring nothing: until deletions that wait for a version need a list."""
@@ -257,7 +301,7 @@ class Reflector:
 
     # --- events ---------------------------------------------------------------------------------------------
 
-    async def _take_in(self, batch: WatchEvents) -> None:
+    async def _take_in(self, batch: Sequence[tuple[str, Sent]]) -> None:
         """One batch of watch events: all that came in one read, so many are written in one round trip."""
         changes: list[Change] = []
         for kind, body in batch:
@@ -356,12 +400,13 @@ class Reflector:
                 log.warning("%s: no heartbeat: %s", self.gvr, error)
 
 
-def _version(bookmark: bytes) -> int:
-    """The version of a bookmark.
+def _version(bookmark: Sent) -> int:
+    """The version of a bookmark, which a Table has in the same place.
 
     Raises:
         OutOfOrder: it has none.
     """
+    assert isinstance(bookmark, bytes), "bookmarks are no rows"
     try:
         return int(decode_head(bookmark).metadata.version)
     except (msgspec.DecodeError, ValueError):

@@ -37,12 +37,14 @@ class ListPage:
     """A page of a list: `items` are the objects as they came, `rv` is the list's.
 
     `remaining` objects are still to come (None where upstream does not say). `bytes` is the size of the answer.
+    Of a Table the items are its rows, and `columns` is the text of their definitions.
     """
 
     items: list[bytes]
     rv: int
     kind: str
     remaining: int | None
+    columns: bytes
     bytes: int
 
 
@@ -56,6 +58,8 @@ class _List(msgspec.Struct):
     kind: str = ""
     metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
     items: list[msgspec.Raw] | None = None
+    rows: list[msgspec.Raw] | None = None
+    columns: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw, name="columnDefinitions")
 
 
 _decode_list = msgspec.json.Decoder(_List).decode
@@ -68,6 +72,7 @@ async def list_pages(
     *,
     limit: int = PAGE_OBJECTS,
     query: Mapping[str, str] | None = None,
+    accept: str = JSON,
     cause: str = "list",
 ) -> AsyncGenerator[ListPage, None]:
     """The whole resource, page by page: all pages are of the first one's state. `limit` 0: in one page.
@@ -84,19 +89,22 @@ async def list_pages(
         if token:
             options["continue"] = token
         path = gvr.path() + (f"?{urlencode(options)}" if options else "")
-        response = (await client.request("GET", path, verb="list", resource=str(gvr), cause=cause)).checked()
+        response = await client.request(
+            "GET", path, headers={"Accept": accept}, verb="list", resource=str(gvr), cause=cause
+        )
+        body = response.checked().body
         try:
-            page = _decode_list(response.body)
+            page = _decode_list(body)
             rv = int(page.metadata.resource_version or 0)
         except (msgspec.DecodeError, ValueError) as error:
             raise UpstreamBroken(f"{client.server} answered GET {path} with what is no list: {error}") from error
         # Copies: one item would keep the whole page in memory.
-        items = [bytes(item) for item in page.items or ()]
-        yield ListPage(items, rv, page.kind, page.metadata.remaining, len(response.body))
+        items = [bytes(item) for item in (page.rows if page.kind == "Table" else page.items) or ()]
+        yield ListPage(items, rv, page.kind, page.metadata.remaining, bytes(page.columns), len(body))
         token = page.metadata.token
         if not token:
             return
-        if limit and len(response.body) > PAGE_BYTES:
+        if limit and len(body) > PAGE_BYTES:
             limit = max(LEAST_PAGE_OBJECTS, limit // 4)
 
 
@@ -106,6 +114,7 @@ async def watch(
     rv: int,
     *,
     query: Mapping[str, str] | None = None,
+    accept: str = JSON,
     seconds: int | None = None,
     cause: str = "watch",
 ) -> AsyncGenerator[WatchEvents, None]:
@@ -125,7 +134,7 @@ async def watch(
     opened = client.stream(
         "GET",
         f"{gvr.path()}?{urlencode({**options, **(query or {})})}",
-        [("Accept", JSON), ("Accept-Encoding", "identity"), ("User-Agent", client.user_agent)],
+        [("Accept", accept), ("Accept-Encoding", "identity"), ("User-Agent", client.user_agent)],
         own=True,
         answer_seconds=WATCH_START_SECONDS,
         verb="watch",

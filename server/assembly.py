@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from server.answers import Items
 from server.deflate import Segment, combine, compress_off_loop
-from server.objects import ItemForm, Shape
+from server.objects import ItemForm, Shape, row_of
 from server.pause import Pause
 from server.rendering import Kept, Text, render
 from tables.registry import row_order
@@ -91,8 +91,7 @@ class Assembly:
         pause = Pause()
         if self.sorted_rows and self.form.kind == "table":
             records = [record for piece in self.page.pieces for record in piece.block.selected(piece.mask)]
-            records = [record for record in records if record.row is not None]
-            records.sort(key=lambda record: row_order(record.row) if record.row is not None else (0, ""))
+            records.sort(key=lambda record: row_order(row_of(record)))
             if records:
                 yield await self._some(records)
             return

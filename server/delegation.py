@@ -4,7 +4,8 @@ Only reads that were authorized come here (`scope` is not None). Whatever else t
 who decides alone: writes, subresources, paths and resources that are not covered.
 
 A request whose scope is less than everything is one that upstream would refuse: it can only be answered from the
-cache, with the next representation that its Accept header allows, or not at all.
+cache (a Table also with upstream's own rows, where those are kept), with the next representation that its Accept
+header allows, or not at all.
 
 Invariant: unknown means upstream, and never is anything asked there with our own identity.
 """
@@ -36,21 +37,32 @@ class CacheState:
     """What is known of a covered resource at this moment.
 
     `synced`: the store is complete for it, and can be read. `stale_seconds`: since the store was last heard of, 0 while
-    heartbeats come. `faithful_tables`: its rows are known to be upstream's.
+    heartbeats come. `faithful_tables`: its rows are known to be upstream's. `kept_tables`: where they are not,
+    upstream's own are kept, which are right but for cells that move with the clock in ways unknown to us.
     """
 
     synced: bool
     faithful_tables: bool
     stale_seconds: float = 0.0
+    kept_tables: bool = False
+
+    @property
+    def tables(self) -> bool:
+        """Whether the cache can give Tables at all."""
+        return self.faithful_tables or self.kept_tables
 
 
 @dataclass(frozen=True, slots=True)
 class Delegation:
-    """The decision. `cause` is a bounded word for the metrics; `error` is what a refusal answers."""
+    """The decision. `cause` is a bounded word for the metrics; `error` is what a refusal answers.
+
+    `else_cache`: where upstream cannot be reached, the cache can answer nearly as well.
+    """
 
     target: Target
     cause: str = ""
     error: StatusError | None = None
+    else_cache: bool = False
 
 
 CACHE = Delegation(Target.CACHE)
@@ -88,8 +100,20 @@ def delegate(
     if not representation.ours:
         return _to_upstream(scope, "representation")
     if representation.form is Form.TABLE and not state.faithful_tables:
-        return _to_upstream(scope, "table")
+        return _table(state, scope, further_page=isinstance(options, ListOptions) and bool(options.continue_token))
     return CACHE
+
+
+def _table(state: CacheState, scope: Scope, *, further_page: bool) -> Delegation:
+    """Who gives a Table that our cells do not make: upstream if it can, for it is always right."""
+    if state.kept_tables and (further_page or not scope.all):
+        return CACHE
+    if further_page and scope.all:
+        # The token is ours, from when the Table was: upstream would not understand it.
+        return Delegation(Target.REFUSE, "table", status.expired_list())
+    if scope.all:
+        return Delegation(Target.UPSTREAM, "table", else_cache=state.kept_tables)
+    return Delegation(Target.OTHER_FORM, "table")
 
 
 def _to_upstream(scope: Scope, cause: str) -> Delegation:

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from kube import status
 from server.rendering import render
+from server.view import Unusable
 from server.watch_events import BodyGone, EventWriter, SharedChange, departure, event_of
 from server.watch_index import Index
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from server.snapshot import Piece
     from server.view import ResourceView
     from server.watcher import Watcher
+    from store.meta import Meta
     from store.record import Record
 
 log = logging.getLogger(__name__)
@@ -91,7 +93,7 @@ class Hub:
         self._handed = view.position
         self._epoch = view.epoch
         self._steps: Iterator[None] | None = None
-        self._cancel = view.observe(self._changed, self._reset)
+        self._cancel = view.observe(self._changed, self._reset, self._described)
 
     def __repr__(self) -> str:
         queued, synced = len(self._queue), len(self._synced)
@@ -175,7 +177,7 @@ class Hub:
 
         Raises:
             Gone: the bytes of one are nowhere any more.
-            ValueError: one has no row for a Table.
+            Unusable: one has no row for a Table.
         """
         view, shape = self.view, self.writer.shape
         records = piece.block.selected(piece.mask)
@@ -225,6 +227,14 @@ class Hub:
             watcher.expire()
         self._epoch = self.view.epoch
 
+    def _described(self, before: Meta) -> None:
+        """The columns stand at a Table's beginning alone, so a stream with other rows needs another beginning."""
+        old, new = before.table, self.view.meta.table
+        if old is None or new is None or old.given != new.given:
+            for watcher in list(self.watchers):
+                if watcher.form is not None and watcher.form.kind == "table":
+                    watcher.stop()
+
     def _turn(self) -> None:
         """One slice of the fan-out; the rest comes in the loop's next round."""
         if self._steps is None:
@@ -272,6 +282,11 @@ class Hub:
                         watcher.take(shared, event)
                     except BodyGone:
                         self.fall_behind(watcher)
+                    except Unusable as error:
+                        # The row of a Table that the cache gives no more, which it has yet to be told.
+                        log.info("%r ends: %s", watcher, error)
+                        watcher.stop()
+                        self.withdraw(watcher)
                     except Exception as error:
                         # One object that cannot be shown must not end in streams that silently lack it.
                         log.exception("%r cannot show %s", watcher, change.key)

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
+from server.view import Unusable
 from tables.row import finish
 
 if TYPE_CHECKING:
     from kube.resources import GVR
     from store.meta import Meta
     from store.record import Record
+    from tables.row import Row
 
 META_GROUP = "meta.k8s.io"
 
@@ -126,15 +128,24 @@ class Shape:
         return row_cells(record, now) + self.row_object(record, form)
 
 
+def row_of(record: Record) -> Row:
+    """The stored row.
+
+    Raises:
+        Unusable: there is none: Tables of the resource are not served from the cache, or no longer.
+    """
+    if record.row is None:
+        raise Unusable(f"{record.namespace}/{record.name} has no row")
+    return record.row
+
+
 def row_cells(record: Record, now: float) -> bytes:
     """The row up to its cells and conditions.
 
     Raises:
-        ValueError: the record has no row: Tables of its resource are not served from the cache.
+        Unusable: see `row_of`.
     """
-    if record.row is None:
-        raise ValueError(f"{record.namespace}/{record.name} has no row")
-    return finish(record.row, now)
+    return finish(row_of(record), now)
 
 
 def in_struct_order(metadata: bytes) -> bytes:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Literal, cast
 from kube import paths, status
 from kube.paths import RequestInfo
 from kube.query import Query
+from kube.upstream_error import UpstreamUnreachable
 from server import continue_token, negotiation
 from server.access_log import Line
-from server.delegation import CacheState, Target, accept_without, delegate
+from server.delegation import CacheState, Delegation, Target, accept_without, delegate
 from server.errors import form_for, response_for, to_api_error
 from server.forward_headers import impersonates, impersonation_refused
 from server.handlers import discovery
@@ -296,8 +297,7 @@ class Pipeline:
         if decision.target is Target.OTHER_FORM:
             ctx.representation = self._other_form(ctx, plan, state)
         elif decision.target is Target.UPSTREAM:
-            ctx.warnings = ()  # upstream sends its own
-            return await forward(ctx, decision.cause)
+            return await self._from_upstream(ctx, plan, decision)
         elif decision.error is not None:
             raise decision.error
         return await self._from_cache(ctx, plan)
@@ -322,12 +322,22 @@ class Pipeline:
             accept = left
             representation = self._negotiate(ctx, plan.entry, accept)
             table = representation.form is negotiation.Form.TABLE
-            if representation.ours and (not table or state.faithful_tables):
+            if representation.ours and (not table or state.tables):
                 return representation
         raise status.not_acceptable(
             "across namespaces of which you may read only some, this server gives this resource as "
-            "application/json and application/yaml only" + ("" if state.faithful_tables else ", and not as a Table")
+            "application/json and application/yaml only" + ("" if state.tables else ", and not as a Table")
         )
+
+    async def _from_upstream(self, ctx: RequestContext, plan: Plan, decision: Delegation) -> HTTPResponse | None:
+        warnings, ctx.warnings = ctx.warnings, ()  # upstream sends its own
+        try:
+            return await forward(ctx, decision.cause)
+        except status.StatusError as error:
+            if not (decision.else_cache and isinstance(error.__cause__, UpstreamUnreachable)):
+                raise
+        ctx.source, ctx.cause, ctx.warnings = "cache", "", warnings
+        return await self._from_cache(ctx, plan)
 
     async def _from_cache(self, ctx: RequestContext, plan: Plan) -> HTTPResponse | None:
         try:
@@ -390,7 +400,8 @@ def _state(view: ResourceView | None) -> CacheState:
     if view is None:
         return CacheState(synced=False, faithful_tables=False)
     table = view.meta.table
-    return CacheState(view.usable, table is not None and table.served, view.stale_seconds)
+    served, kept = (table.served, table.kept) if table is not None else (False, False)
+    return CacheState(view.usable, served, view.stale_seconds, kept)
 
 
 def _audit_id(request: Request) -> str:

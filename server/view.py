@@ -95,6 +95,7 @@ class Observer:
 
     changed: Callable[[Change], None]
     reset: Callable[[], None] | None
+    described: Callable[[Meta], None] | None
 
 
 class ResourceView(Progress, Holdings):
@@ -289,15 +290,21 @@ class ResourceView(Progress, Holdings):
         return self.position if self._telling_from is None else self._telling_from
 
     def observe(
-        self, changed: Callable[[Change], None], reset: Callable[[], None] | None = None, *, first: bool = False
+        self,
+        changed: Callable[[Change], None],
+        reset: Callable[[], None] | None = None,
+        described: Callable[[Meta], None] | None = None,
+        *,
+        first: bool = False,
     ) -> Callable[[], None]:
         """Be told of every change of the held shards from now on; returns what ends it.
 
+        `described` is told when the resource's meta has become another one, and given the one before.
         `first`: before the present observers, and all that come later. Who decides on rights is told before
         those who hand changes to users.
         """
         number = next(self._numbers)
-        observer = Observer(changed, reset)
+        observer = Observer(changed, reset, described)
         self._observers = {number: observer, **self._observers} if first else {**self._observers, number: observer}
 
         def cancel() -> None:
@@ -411,8 +418,11 @@ class ResourceView(Progress, Holdings):
 
     def describe(self, meta: Meta) -> None:
         """The resource's description has changed: columns, for instance."""
-        self.meta = meta
+        before, self.meta = self.meta, meta
         self.described += 1
+        for observer in list(self._observers.values()):
+            if observer.described is not None:
+                observer.described(before)
 
     def tell_reset(self) -> None:
         """The observers' `reset`, once the new state is in place."""

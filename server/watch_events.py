@@ -129,7 +129,7 @@ class EventWriter:
         """One event. `first`: nothing was sent on the stream yet, so a Table shows its columns.
 
         Raises:
-            ValueError: the record has no row for a Table.
+            Unusable: the record has no row for a Table.
         """
         item = self._now().shape.item(record, form, self._clock())
         return self.item_line(event, record.rv, item, form, first=first)
@@ -220,7 +220,7 @@ class SharedChange:
 
         Raises:
             BodyGone: the object has left a selector, and its old bytes are not in memory.
-            ValueError: the record has no row for a Table.
+            Unusable: the record has no row for a Table.
         """
         key = (event, form, first and form.kind == "table", framing)
         data = self._written.get(key)

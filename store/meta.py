@@ -27,17 +27,27 @@ class TableInfo(msgspec.Struct, frozen=True, kw_only=True):
     `columns` is the JSON array of column definitions as upstream sends it. `null_rows`: an empty Table has
     `"rows": null` instead of `[]`. `zero_row`: upstream's row for an object it cannot print, where it has one.
     `served`: whether our cells are right, so that Tables come from the cache; else `reason` says why not.
+    `kept`: where they are not, whether every record has upstream's own row of its version, for those whom upstream
+    would refuse; what moves with the clock in ways unknown to us stands in it as it was.
     `digest` changes with the columns and with our printer: rows rendered under another one are refreshed.
-    `sort_rows`: rows stand in another order than the objects'.
+    `sort_rows`: rows stand in another order than the objects'. `since`: versions of objects that were replaced at or
+    before this position may have rows of another kind, for other columns.
     """
 
     columns: bytes
     served: bool
+    kept: bool = False
     reason: str = ""
     digest: str = ""
     null_rows: bool = False
     zero_row: Row | None = None
     sort_rows: bool = False
+    since: int = 0
+
+    @property
+    def given(self) -> tuple[bytes, str, bool, bool]:
+        """What rows are of one kind in: those under another one are not shown together with these."""
+        return self.columns, self.digest, self.served, self.kept
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,13 +29,16 @@ class Moving(NamedTuple):
 Cell = str | int | float | bool | None | Moving
 """Its JSON form is that of its Python type, whatever type its column declares."""
 
+Written = Cell | msgspec.Raw
+"""A cell, or the JSON text of one that was printed elsewhere."""
+
 _encode = msgspec.json.Encoder().encode
 # Two noncharacters, which no text is likely to hold; a row that has them is rendered piece by piece.
 _MARK = "\ufdd0\ufdd1"
 _MARK_BYTES = _MARK.encode()
 
 
-def render(cells: Sequence[Cell], conditions: bytes = b"") -> Row:
+def render(cells: Sequence[Written], conditions: bytes = b"") -> Row:
     """The row of these cells; `conditions` is `,"conditions":[…]` as wire text, or nothing.
 
     >>> render(["web", 3, Moving(1000.0, suffix=" ago")])
@@ -60,7 +63,7 @@ def render(cells: Sequence[Cell], conditions: bytes = b"") -> Row:
     return Row(tuple(parts), tuple(times))
 
 
-def _render_each(cells: Sequence[Cell], conditions: bytes) -> Row:
+def _render_each(cells: Sequence[Written], conditions: bytes) -> Row:
     """As `render`, for cells that hold the mark themselves."""
     parts = [b'{"cells":[']
     times: list[float] = []

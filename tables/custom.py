@@ -15,6 +15,7 @@ from tables.fields import name, since
 from tables.gotext import MAX_INT64, MIN_INT64, marshal, sprint_float
 from tables.jsonpath import EvaluationError, JSONPath, ParseError
 from tables.jsonpath_steps import Byte, Word
+from tables.kept import KeptRows
 from tables.printer import CellFunction, Printer
 
 _INVALID = "<invalid>"
@@ -122,3 +123,15 @@ def crd_columns(additional_columns: Sequence[dict[str, Any]] | None) -> Columns:
             )
         )
     return Columns(tuple(own))
+
+
+def crd_kept_rows(additional_columns: Sequence[dict[str, Any]] | None, columns: Columns) -> KeptRows:
+    """For rows whose columns are not those that the definition tells; where some are, their dates follow the clock."""
+    own, cells = crd_columns(additional_columns), crd_printer(additional_columns).cells
+    names = own.names()
+    known = {
+        (column.name, column.type): cell
+        for column, cell in zip(own, cells, strict=True)
+        if names.count(column.name) == 1
+    }
+    return KeptRows.of(columns, known)

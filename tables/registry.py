@@ -14,7 +14,9 @@ import msgspec
 from kube.resources import GVR
 from kube.version import ServerVersion
 from tables.columns import ColumnDefinition, Columns
-from tables.custom import crd_columns, crd_printer
+from tables.custom import crd_columns, crd_kept_rows, crd_printer
+from tables.fields import AGE, age
+from tables.kept import KeptRows
 from tables.kinds import (
     admission,
     apps,
@@ -45,11 +47,14 @@ __all__ = [
     "KIND_TABLES",
     "ColumnDefinition",
     "Columns",
+    "KeptRows",
     "Printer",
     "crd_columns",
+    "crd_kept_rows",
     "crd_printer",
     "declared_columns",
     "default_printer",
+    "kept_rows",
     "printer_for",
     "row_order",
 ]
@@ -109,6 +114,16 @@ def printer_for(gvr: GVR, kind: str, columns: Sequence[ColumnDefinition], versio
         return table.compile(columns, version)
     # An aggregated API server that has no printers uses the same default convertor.
     return _DEFAULT.compile(columns, version) if tuple(c.name for c in columns) == ("Name", "Created At") else None
+
+
+def kept_rows(gvr: GVR, kind: str, columns: Sequence[ColumnDefinition], version: ServerVersion) -> KeptRows:
+    """For upstream's own rows of a resource that is not a custom one; of an unknown kind only Age is known."""
+    table = KIND_TABLES.get(gvr)
+    if table is None or table.kind != kind:
+        return KeptRows.of(columns, {(AGE.name, AGE.type): age, (AGE.name, "date"): age})
+    summarize = table.summarize
+    known = {(column.name, column.type): column.cell for column in table.columns_of(version)}
+    return KeptRows.of(columns, known, None if summarize is None else lambda obj: summarize(obj, version))
 
 
 def default_printer() -> Printer:

@@ -229,6 +229,9 @@ async def _read(ctx: RequestContext) -> _List:
     negotiation.check_shape(representation, verb="list", custom=view.meta.custom, gvr=gvr, kind=view.meta.kind)
     negotiation.check_include_object(representation, options.include_object)
     form = item_form(representation, options.include_object)
+    table = view.meta.table
+    if form.kind == "table" and table is not None and state.before and wish.rv < table.since:
+        raise reading.expired(Gone(wish.rv, table.since), wish, view, scope, token_key)
     return _List(views, view, asked, wish, state, form, ctx.now(), token_key)
 
 

@@ -68,12 +68,16 @@ async def watch(ctx: RequestContext) -> HTTPResponse | None:
     if ctx.request.method == "HEAD":
         return ctx.respond(b"")  # custom resources have it: the head of a stream, and no stream
     fault = await _resume_fault(ctx, view, begin) if begin.resumes and not path_namespace else None
+    # A list of metadata is nothing that an event could show.
+    form = None if representation.metadata_list else item_form(representation, options.include_object)
+    table = view.meta.table
+    if form is not None and form.kind == "table" and table is not None and (begin.after or table.since) < table.since:
+        # Rows from before are of another kind, for other columns.
+        fault = status.expired_watch(begin.after or 0, table.since)
     try:
         stream = await _open(ctx)
     except HandshakeRefused as refusal:
         return HTTPResponse(status=refusal.status)
-    # A list of metadata is nothing that an event could show.
-    form = None if representation.metadata_list else item_form(representation, options.include_object)
     lifetime = Lifetime(started + _seconds(options), options.allow_bookmarks)
     watcher = watches.enter(view, views.kept, lambda hub: Watcher(hub, selection, form, stream, lifetime))
     try:

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from informers import description
-from informers.columns import SampleRow, unfaithful
+from informers.columns import unfaithful
+from kube.printed import Printed
 from store.errors import NotSynced
 from store.meta import TableInfo
 from tables.custom import crd_printer
@@ -69,18 +70,6 @@ async def test_a_row_that_differs(stage: Stage, upstream: Upstream) -> None:
     info = await table(stage)
     assert not info.served
     assert info.reason.startswith('the row of free/c is {"cells":["c",7')
-
-
-@pytest.mark.asyncio
-async def test_an_unknown_column(stage: Stage, upstream: Upstream) -> None:
-    """A column that no printer knows: objects are stored without rows."""
-    upstream.served[CONFIG_MAPS].columns = columns(("Name", "string"), ("Mood", "string"))
-    upstream.put(CONFIG_MAPS, "free", "c")
-    await stage.start(CONFIG_MAPS)
-    await stage.watched(CONFIG_MAPS)
-    info = await table(stage)
-    assert (info.served, info.reason) == (False, "no printer for its columns (Name, Mood)")
-    assert (await stage.objects(CONFIG_MAPS))["free/c"].row is None
 
 
 @pytest.mark.asyncio
@@ -216,8 +205,8 @@ def test_samples_allow_for_the_clock() -> None:
     printer = crd_printer([definition])
     obj = {"metadata": {"name": "w", "creationTimestamp": "1970-01-01T00:00:00Z"}}
 
-    def sample(age: str) -> SampleRow:
-        return SampleRow(cells=msgspec.Raw(f'["w","{age}"]'.encode()), object=obj)
+    def sample(age: str) -> Printed:
+        return Printed(msgspec.json.encode(obj), f'["w","{age}"]'.encode(), b"", b"[]")
 
     assert unfaithful(printer, [sample("60s")], 60.5) == ""
     assert unfaithful(printer, [sample("62s")], 60.5) == ""

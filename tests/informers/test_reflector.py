@@ -68,10 +68,10 @@ async def test_list_that_expires_between_pages(
         upstream.put(CONFIG_MAPS, "free", f"c{number}")
     plain = upstream._list
 
-    def forgetful(request: Any, gvr: Any) -> Any:
+    def forgetful(request: Any, gvr: Any, *, table: bool) -> Any:
         if request.query.get("continue"):
             upstream.forget_pages()
-        return plain(request, gvr)
+        return plain(request, gvr, table=table)
 
     monkeypatch.setattr(upstream, "_list", forgetful)
     await stage.start(CONFIG_MAPS)

@@ -68,7 +68,7 @@ class Upstream:
         self.floor = 0
         self.served: dict[GVR, Served] = {}
         self.objects: dict[GVR, dict[tuple[str, str], dict[str, Any]]] = {}
-        self.history: dict[GVR, list[tuple[int, str, bytes]]] = {}
+        self.history: dict[GVR, list[tuple[int, str, dict[str, Any]]]] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.headers_seen: list[dict[str, str]] = []
         self.broken_groups: set[str] = set()
@@ -80,6 +80,10 @@ class Upstream:
         self.watch_queues: dict[GVR, list[asyncio.Queue[Any]]] = {}
         self.token = ""
         self.url = ""
+        self.unprintable: set[str] = set()
+        """Names of objects that are sent to watches of Tables as they are, as 1.20 does."""
+        self.table_objects: Any = lambda obj: obj
+        """What is made of an object that stands in a Table."""
         self._snapshots: dict[str, tuple[int, list[bytes]]] = {}
         self._runner: web.AppRunner | None = None
         self._port = 0
@@ -177,7 +181,7 @@ class Upstream:
         """Send a bookmark to everybody who watches the resource."""
         served = self.served[gvr]
         obj = {"kind": served.kind, "apiVersion": gvr.api_version, "metadata": {"resourceVersion": str(self.rv)}}
-        self._send(gvr, _line("BOOKMARK", _dump(obj)))
+        self._send(gvr, ("BOOKMARK", obj))
         return self.rv
 
     # -- misbehaviour ---------------------------------------------------------------------------------------
@@ -225,13 +229,30 @@ class Upstream:
         return self.item(gvr, obj)
 
     def _record(self, gvr: GVR, rv: int, kind: str, obj: dict[str, Any]) -> None:
-        line = _line(kind, self.whole(gvr, obj))
-        self.history[gvr].append((rv, kind, line))
-        self._send(gvr, line)
+        self.history[gvr].append((rv, kind, obj))
+        self._send(gvr, (kind, obj))
 
-    def _send(self, gvr: GVR, line: bytes) -> None:
+    def _send(self, gvr: GVR, event: bytes | tuple[str, dict[str, Any]]) -> None:
         for queue in self.watch_queues.get(gvr, []):
-            queue.put_nowait(line)
+            queue.put_nowait(event)
+
+    def _event(self, gvr: GVR, kind: str, obj: dict[str, Any], *, table: bool, first: bool) -> bytes:
+        """An event's line, with the object as it is or as the row of a Table."""
+        whole = _dump(obj) if kind == "BOOKMARK" else self.whole(gvr, obj)
+        if not table or obj["metadata"].get("name") in self.unprintable:
+            return _line(kind, whole)
+        row = b'{"cells":[""],"object":' + whole + b"}" if kind == "BOOKMARK" else self._row(gvr, obj)
+        columns_ = self.served[gvr].columns if first else None
+        return _line(kind, self._table(columns_, {"resourceVersion": obj["metadata"]["resourceVersion"]}, [row]))
+
+    def _row(self, gvr: GVR, obj: dict[str, Any]) -> bytes:
+        served = self.served[gvr]
+        cells = served.cells(obj) if served.cells else [obj["metadata"]["name"], "<unknown>"]
+        return b'{"cells":' + _dump(cells) + b',"object":' + self.whole(gvr, self.table_objects(obj)) + b"}"
+
+    def _table(self, columns_: list[dict[str, Any]] | None, metadata: dict[str, Any], rows: list[bytes]) -> bytes:
+        head = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": columns_}
+        return _dump(head)[:-1] + b',"rows":[' + b",".join(rows) + b"]}"
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.headers_seen.append({name.lower(): value for name, value in request.headers.items()})
@@ -244,16 +265,16 @@ class Upstream:
             return await self._misbehave(request, fault) if fault else self._document(request)
         watch = request.query.get("watch") in ("1", "true")
         table = "as=Table" in request.headers.get("Accept", "")
-        verb = "watch" if watch else "get" if name else "table" if table else "list"
+        verb = ("watch-table" if table else "watch") if watch else "get" if name else "table" if table else "list"
         self.requests.append((verb, str(gvr), dict(request.query)))
         fault = self._fault(verb, str(gvr))
         if fault:
             return await self._misbehave(request, fault)
         if watch:
-            return await self._watch(request, gvr)
+            return await self._watch(request, gvr, table=table)
         if name:
             return self._get(gvr, namespace, name)
-        return self._table(request, gvr) if table else self._list(request, gvr)
+        return self._list(request, gvr, table=table)
 
     def _locate(self, path: str) -> tuple[GVR | None, str, str]:
         parts = path.strip("/").split("/")
@@ -297,7 +318,7 @@ class Upstream:
         request.transport.abort()
         return web.Response()
 
-    def _list(self, request: web.Request, gvr: GVR) -> web.Response:
+    def _list(self, request: web.Request, gvr: GVR, *, table: bool) -> web.Response:
         token, limit = request.query.get("continue"), int(request.query.get("limit", "0"))
         if token:
             if token not in self._snapshots:
@@ -305,7 +326,7 @@ class Upstream:
             rv, items = self._snapshots[token]
         else:
             objects = sorted(self.objects[gvr].items())
-            rv, items = self.rv, [self.item(gvr, obj) for _, obj in objects]
+            rv, items = self.rv, [self._row(gvr, obj) if table else self.item(gvr, obj) for _, obj in objects]
         page, rest = (items[:limit], items[limit:]) if limit else (items, [])
         metadata: dict[str, Any] = {"resourceVersion": str(rv)}
         if rest:
@@ -314,6 +335,8 @@ class Upstream:
             self._snapshots[metadata["continue"]] = (rv, rest)
         head = _dump({"kind": f"{self.served[gvr].kind}List", "apiVersion": gvr.api_version, "metadata": metadata})
         body = head[:-1] + b',"items":[' + b",".join(page) + b"]}\n"
+        if table:
+            body = self._table(self.served[gvr].columns, metadata, page) + b"\n"
         response = web.Response(body=body, content_type="application/json")
         if "gzip" in request.headers.get("Accept-Encoding", ""):
             response.enable_compression(web.ContentCoding.gzip)
@@ -332,24 +355,7 @@ class Upstream:
             return _status(404, "NotFound", f'{gvr.group_resource} "{name}" not found')
         return web.Response(body=self.whole(gvr, obj) + b"\n", content_type="application/json")
 
-    def _table(self, request: web.Request, gvr: GVR) -> web.Response:
-        served = self.served[gvr]
-        limit = int(request.query.get("limit", "0"))
-        rows = []
-        for _, obj in sorted(self.objects[gvr].items())[: limit or None]:
-            cells = served.cells(obj) if served.cells else [obj["metadata"]["name"], "<unknown>"]
-            included = request.query.get("includeObject") == "Object"
-            rows.append({"cells": cells, "object": json.loads(self.whole(gvr, obj)) if included else None})
-        table = {
-            "kind": "Table",
-            "apiVersion": "meta.k8s.io/v1",
-            "metadata": {"resourceVersion": str(self.rv)},
-            "columnDefinitions": served.columns,
-            "rows": rows,
-        }
-        return web.Response(body=_dump(table) + b"\n", content_type="application/json")
-
-    async def _watch(self, request: web.Request, gvr: GVR) -> web.StreamResponse:
+    async def _watch(self, request: web.Request, gvr: GVR, *, table: bool) -> web.StreamResponse:
         after = int(request.query.get("resourceVersion", "0"))
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
@@ -358,18 +364,21 @@ class Upstream:
             await response.write(_line("ERROR", _dump(_status_object(410, "Expired", message))))
             return response
         queue: asyncio.Queue[Any] = asyncio.Queue()
-        for rv, _, line in self.history[gvr]:
+        for rv, kind, obj in self.history[gvr]:
             if rv > after:
-                queue.put_nowait(line)
+                queue.put_nowait((kind, obj))
         self.watch_queues.setdefault(gvr, []).append(queue)
         try:
-            while (line := await queue.get()) is not None:
-                if line == "cut":
+            first = True
+            while (event := await queue.get()) is not None:
+                if event == "cut":
                     await response.write(b'{"type":"MODIFIED","object":{"metadata":{"na')
                     assert request.transport is not None
                     await asyncio.sleep(0.01)
                     request.transport.abort()
                     return response
+                line = event if isinstance(event, bytes) else self._event(gvr, *event, table=table, first=first)
+                first = False
                 await response.write(line)
         finally:
             if queue in self.watch_queues.get(gvr, []):

@@ -11,6 +11,7 @@ from server.scope import ALL, NOTHING, Scope
 
 READY = CacheState(synced=True, faithful_tables=True)
 UNFAITHFUL = CacheState(synced=True, faithful_tables=False)
+KEPT = CacheState(synced=True, faithful_tables=False, kept_tables=True)
 ABSENT = CacheState(synced=False, faithful_tables=False)
 STALE = CacheState(synced=True, faithful_tables=True, stale_seconds=301)
 JSON, TABLE, PROTOBUF = Representation(Form.JSON), Representation(Form.TABLE, "v1"), Representation(Form.PROTOBUF)
@@ -61,11 +62,30 @@ def test_everything_else_is_upstreams_if_upstream_would_answer_it(
     assert decision == Delegation(Target.UPSTREAM, cause)
 
 
+def test_kept_rows_are_for_those_whom_upstream_would_refuse() -> None:
+    """Upstream's own rows make the Tables of partial scopes; upstream's are asked for where it would answer."""
+    assert decided(KEPT, SOME, TABLE) is CACHE
+    assert decided(KEPT, NOTHING, TABLE) is CACHE
+    assert decided(KEPT, ALL) is CACHE
+    assert decided(KEPT, ALL, TABLE) == Delegation(Target.UPSTREAM, "table", else_cache=True)
+
+
+def test_pages_of_a_table_that_is_upstreams_now() -> None:
+    """A further page of ours comes from kept rows, or the list is to be begun anew: upstream knows no such token."""
+    page = ListOptions(limit=10, continue_token="larder")
+    assert decided(KEPT, ALL, TABLE, page) is CACHE
+    refused = decided(UNFAITHFUL, ALL, TABLE, page)
+    assert refused.target is Target.REFUSE
+    assert refused.error is not None
+    assert refused.error.code == 410
+    assert decided(UNFAITHFUL, SOME, TABLE, page).target is Target.OTHER_FORM
+
+
 def test_nothing_is_forwarded_that_upstream_would_refuse() -> None:
     """With a partial scope no combination of states and options goes upstream; what cannot be given has an error."""
     forms = (JSON, TABLE, PROTOBUF)
     for state, scope, form, foreign in itertools.product(
-        (READY, UNFAITHFUL, ABSENT, STALE), (SOME, NOTHING), forms, (False, True)
+        (READY, UNFAITHFUL, KEPT, ABSENT, STALE), (SOME, NOTHING), forms, (False, True)
     ):
         decision = decided(state, scope, form, foreign_token=foreign)
         assert decision.target is not Target.UPSTREAM

@@ -16,7 +16,7 @@ from tests.authz.objects import KINDS, NODES, PODS, TENANT_LABEL, TENANTS
 START = 1000
 """The position of every resource after loading."""
 
-_COLUMNS = b'[{"name":"Name","type":"string","format":"name","description":"","priority":0}]'
+COLUMNS = b'[{"name":"Name","type":"string","format":"name","description":"","priority":0}]'
 
 
 class Stored:
@@ -51,7 +51,17 @@ class Stored:
         fence = await lease.acquire()
         assert fence is not None
         writer = self._writers[resource.gvr] = Writer(self.store, resource.gvr, fence)
-        await writer.describe(
+        await self.describe(resource, TableInfo(columns=COLUMNS, served=resource.gvr != NODES))
+        await writer.load_begin()
+        await writer.load([(record, self._shard(record)) for record in records])
+        await writer.load_commit(START)
+        await writer.heartbeat()
+        for record in records:
+            self._objects[resource.gvr, record.namespace, record.name] = record
+
+    async def describe(self, resource: Resource, table: TableInfo) -> None:
+        """Say how Tables of a resource are made."""
+        await self._writers[resource.gvr].describe(
             Description(
                 kind=resource.kind,
                 list_kind=f"{resource.kind}List",
@@ -59,16 +69,10 @@ class Stored:
                 verbs=tuple(sorted(resource.verbs)),
                 typed=resource.gvr != TENANTS,
                 custom=resource.gvr == TENANTS,
-                table=TableInfo(columns=_COLUMNS, served=resource.gvr != NODES),
+                table=table,
                 version="v1.36.2",
             )
         )
-        await writer.load_begin()
-        await writer.load([(record, self._shard(record)) for record in records])
-        await writer.load_commit(START)
-        await writer.heartbeat()
-        for record in records:
-            self._objects[resource.gvr, record.namespace, record.name] = record
 
     @staticmethod
     def _shard(record: Record) -> str:
