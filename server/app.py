@@ -29,7 +29,7 @@ from sanic.http import Http
 from kube import logs
 from kube.version import ServerVersion
 from server.errors import form_for, response_for
-from server.malloc import keep_big_buffers_apart
+from server.malloc import fix_thresholds
 from server.pipeline import Pipeline
 from server.replica import Replica
 from server.tls import ServerTls
@@ -238,6 +238,6 @@ def serve(settings: ServerSettings) -> None:
         OSError, StoreUnsuitable, CredentialsError: it cannot start, the message says what to change.
     """
     logs.configure()
-    keep_big_buffers_apart()
+    fix_thresholds()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings))

@@ -50,9 +50,9 @@ class Envelope:
         """Bytes without the items."""
         return len(self.head) + len(self.columns) + len(self.opening) + len(self.tail)
 
-    def body(self, items: bytes) -> bytes:
-        """The whole answer."""
-        return b"".join((self.head, self.columns, self.opening, items, self.tail))
+    def parts(self, items: bytes) -> tuple[bytes, ...]:
+        """The whole answer, in parts."""
+        return self.head, self.columns, self.opening, items, self.tail
 
     def gzip(self, items: Segment) -> list[bytes]:
         """The whole answer compressed, in parts."""

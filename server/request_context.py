@@ -88,14 +88,13 @@ class RequestContext:
 
     def respond(
         self,
-        body: bytes,
-        *,
+        *body: bytes,
         content_type: str = "application/json",
         status: int = 200,
         age_seconds: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> HTTPResponse:
-        """A whole answer. `headers` are added to those of `self.headers` (Content-Encoding, Vary …)."""
+        """A whole answer, its body in parts. `headers` are added to those of `self.headers` (Vary, for instance)."""
         merged = self.headers(content_type, age_seconds)
         if headers:
             merged.update(headers)

@@ -251,14 +251,14 @@ def _respond(ctx: RequestContext, found: _List, items: Items, *, gzip: bool) -> 
         if items.packed is None:
             return None
         headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-        return ctx.respond(b"".join(around.gzip(items.packed)), age_seconds=found.view.age(), headers=headers)
-    return ctx.respond(around.body(items.plain), age_seconds=found.view.age()) if items.plain is not None else None
+        return ctx.respond(*around.gzip(items.packed), age_seconds=found.view.age(), headers=headers)
+    return ctx.respond(*around.parts(items.plain), age_seconds=found.view.age()) if items.plain is not None else None
 
 
 async def _encoded(ctx: RequestContext, found: _List, assembly: Assembly) -> HTTPResponse:
     """Indented JSON or YAML: made of the whole body each time, since people ask for it and not programs."""
     items = [part async for part in assembly.stream()]
-    body = found.envelope(assembly.page).body(b"".join(items))
+    body = b"".join(found.envelope(assembly.page).parts(b"".join(items)))
     return await encoded(ctx, found.view, body)
 
 
