@@ -79,6 +79,11 @@ class Streamed:
     _client: UpstreamClient = field(repr=False)
     _content: aiohttp.StreamReader = field(repr=False)
 
+    @property
+    def complete(self) -> bool:
+        """Whether the whole body has come: reading it waits for nothing."""
+        return self._content.is_eof()
+
     async def read(self, deadline: float | None = None) -> bytes:
         """What has come of the body, compressed as upstream sends it; empty at its end. `deadline`: by the loop's time.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 TOLERANCE_SECONDS = 2.0
 """Up to this difference our own clock is taken: Date has whole seconds, and answers take their time."""
@@ -47,10 +48,15 @@ class Clock:
 
     def heard_header(self, date: str | None, sent: float, received: float) -> None:
         """As `heard`, for a Date header; one that is missing or malformed says nothing."""
-        if not date:
-            return
-        try:
-            moment = parsedate_to_datetime(date).timestamp()
-        except ValueError:
-            return
-        self.heard(moment, sent, received)
+        moment = _moment(date) if date else None
+        if moment is not None:
+            self.heard(moment, sent, received)
+
+
+@lru_cache(maxsize=4)
+def _moment(date: str) -> float | None:
+    """Unix seconds of a Date header: all answers of a second have the same."""
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None

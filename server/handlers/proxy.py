@@ -19,6 +19,7 @@ from kube.upstream_error import UpstreamError, UpstreamUnreachable
 from server import forward_headers, write_wait, written_object
 from server.handlers import upgrade
 from server.request_context import warning_header
+from server.whole_answer import WholeAnswer
 from store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ async def _chunks(stream: Http) -> AsyncIterator[bytes]:
 
 
 async def _pass_on(ctx: RequestContext, answer: Streamed) -> HTTPResponse | None:
+    gvr = _written_resource(ctx)
+    if gvr is None and answer.complete and answer.status not in (204, 304) and ctx.request.method != "HEAD":
+        return await _at_once(ctx, answer)
     response = HTTPResponse(status=answer.status)
     content_type = None
     length = 0 if ctx.request.method == "HEAD" else None
@@ -119,7 +123,6 @@ async def _pass_on(ctx: RequestContext, answer: Streamed) -> HTTPResponse | None
     if answer.status in (204, 304):
         response.headers.pop("content-length", None)
     chunks = answer.chunks()
-    gvr = _written_resource(ctx)
     if gvr is None or not 200 <= answer.status < 300 or (length or 0) > HELD_BYTES:
         await _stream(ctx, response, [], chunks)
         return None
@@ -128,6 +131,18 @@ async def _pass_on(ctx: RequestContext, answer: Streamed) -> HTTPResponse | None
         await _stream(ctx, response, parts, chunks)
         return None
     await _until_stored(ctx, gvr, response, b"".join(parts))
+    return response
+
+
+async def _at_once(ctx: RequestContext, answer: Streamed) -> HTTPResponse:
+    """An answer that has come whole, as the short ones do: it goes on in one write."""
+    body = [chunk async for chunk in answer.chunks()]
+    response = WholeAnswer(body, answer.status, {"x-larder-source": "upstream"}, "")
+    for name, value in forward_headers.for_client(answer.headers):
+        if name != "content-length":
+            response.headers.add(name, value)
+    for text in ctx.warnings:
+        response.headers.add("warning", warning_header(text))
     return response
 
 
