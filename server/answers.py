@@ -18,6 +18,7 @@ from server.rendering import CLOCK_SLACK_SECONDS
 
 if TYPE_CHECKING:
     from server.history import Key
+    from server.render import Envelope
 
 
 @dataclass(slots=True)
@@ -37,6 +38,14 @@ class Items:
     count: int = 0
     last: Key | None = None
     following: int = 0
+    _file: tuple[Envelope, list[bytes]] | None = None
+
+    def file(self, around: Envelope) -> list[bytes]:
+        """The whole answer as a gzip file, in parts; kept while what is around the items stays the same."""
+        if self._file is None or self._file[0] != around:
+            assert self.packed is not None
+            self._file = around, around.gzip(self.packed)
+        return self._file[1]
 
     def good(self, stamp: object, now: float) -> bool:
         """Whether these are the items of a snapshot with that stamp, at `now`."""

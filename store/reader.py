@@ -143,10 +143,10 @@ class Reader:
         Raises:
             NotSynced, StoreUnavailable
         """
-        position = (await self.positions([gvr]))[gvr]
+        position = await self._store.ask("HGET", self._store.keys(gvr).meta, "position")
         if position is None:
             raise NotSynced(f"{gvr} is not in the store")
-        return position
+        return int(position)
 
     async def positions(self, gvrs: Iterable[GVR]) -> dict[GVR, int | None]:
         """`position` of many, in one round trip; None for those that are not synced."""

@@ -251,7 +251,7 @@ def _respond(ctx: RequestContext, found: _List, items: Items, *, gzip: bool) -> 
         if items.packed is None:
             return None
         headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-        return ctx.respond(*around.gzip(items.packed), age_seconds=found.view.age(), headers=headers)
+        return ctx.respond(*items.file(around), age_seconds=found.view.age(), headers=headers)
     return ctx.respond(*around.parts(items.plain), age_seconds=found.view.age()) if items.plain is not None else None
 
 
