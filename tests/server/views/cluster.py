@@ -213,9 +213,10 @@ class Replica:
         """The body of an answer, decompressed."""
         response = await self.ask(path, **asked)
         assert response.status == 200
+        body: bytes = b"".join(response.parts)
         if response.headers.get("Content-Encoding") == "gzip":
-            return zlib.decompress(response.body, zlib.MAX_WBITS | 16)
-        return bytes(response.body)
+            return zlib.decompress(body, zlib.MAX_WBITS | 16)
+        return body
 
     async def list(self, path: str, **asked: Any) -> Answered:
         """A list of plain objects."""
