@@ -5,7 +5,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= auto
 export VENV
 
-.PHONY: help demo test check fix clients test-all test-real bench bench-full lock clean setup-run setup-dev setup-bench
+.PHONY: help demo test check fix clients test-all test-real apiserver bench bench-full lock clean setup-run setup-dev setup-bench
 .DEFAULT_GOAL := help
 
 help:  ## what there is to run
@@ -33,8 +33,11 @@ clients: setup-dev  ## build the Go and Node programs that tests/interop runs, w
 test-all: check clients  ## also the long ones: soak, chaos, a real API server (long)
 	$(PYTEST) -n $(WORKERS) --dist loadfile -m ""
 
-test-real: setup-dev  ## the same bytes as a real kube-apiserver (KUBEBUILDER_ASSETS, or one that is found)
+test-real: setup-dev  ## the same bytes as real kube-apiservers, each that is found (or KUBEBUILDER_ASSETS)
 	$(PYTEST) -m real
+
+apiserver: setup-dev  ## build a recent kube-apiserver (VERSION=…) and etcd for test-real, where Go is (10 minutes)
+	$(BIN)/python -m tests.real.build $(VERSION)
 
 bench: setup-bench  ## latency, throughput, sizes and time to sync beside upstream (minutes; needs wrk)
 	$(BIN)/python -m benchmarks

@@ -23,7 +23,7 @@ from store.meta import TableInfo
 from tables.columns import Columns
 from tables.printer import Printer
 from tables.registry import KeptRows, crd_kept_rows, crd_printer, kept_rows, printer_for
-from tables.row import finish
+from tables.row import Row, finish
 
 SAMPLE_ROWS = 50
 """Rows that are compared: enough to meet most of a printer's branches, few enough to cost upstream nothing."""
@@ -120,10 +120,12 @@ async def learn(
     else:
         reason = unfaithful(printer, sample.items, now)
     if printer is None or reason:
-        return await _keep(client, resource, sample, kept_rows_of(resource, columns, version, custom), printer, reason)
+        zero_row = None if printer is None else _zero_row(printer, resource, custom)
+        kept = kept_rows_of(resource, columns, version, custom)
+        return await _keep(client, resource, sample, kept, printer, zero_row, reason)
     info = TableInfo(
         columns=sample.columns, served=True, digest=printer.digest, null_rows=printer.null_rows,
-        zero_row=printer.zero_row(), sort_rows=printer.sort_rows,
+        zero_row=_zero_row(printer, resource, custom), sort_rows=printer.sort_rows,
     )  # fmt: skip
     return Learned(info, printer, compared=len(sample.items))
 
@@ -155,6 +157,7 @@ async def _keep(
     sample: PrintedPage,
     kept: KeptRows,
     printer: Printer | None,
+    zero_row: Row | None,
     reason: str,
 ) -> Learned:
     """What is learned of a resource that cannot be printed here: upstream's rows, if its Tables carry its objects."""
@@ -165,10 +168,16 @@ async def _keep(
     info = TableInfo(
         columns=sample.columns, served=False, kept=not problem, reason=f"{reason}{problem}",
         digest="" if problem else kept.digest, null_rows=printer is not None and printer.null_rows,
-        zero_row=printer.zero_row() if printer is not None else None,
-        sort_rows=printer is not None and printer.sort_rows,
+        zero_row=zero_row, sort_rows=printer is not None and printer.sort_rows,
     )  # fmt: skip
     return Learned(info, kept=None if problem else kept, compared=len(sample.items))
+
+
+def _zero_row(printer: Printer, resource: Resource, custom: Definition | None) -> Row:
+    """Of a custom resource a bookmark still has kind and apiVersion."""
+    if custom is None:
+        return printer.zero_row()
+    return printer.zero_row(apiVersion=resource.gvr.api_version, kind=resource.kind)
 
 
 async def _other_objects(client: UpstreamClient, resource: Resource, sample: PrintedPage) -> str:

@@ -250,7 +250,9 @@ _KINDS: dict[tuple[str, str], _Kind] = {
     ("certificates.k8s.io", "certificatesigningrequests"): _Kind((_at("spec.signerName"),), namespaced=False),
     ("certificates.k8s.io", "clustertrustbundles"): _Kind((_at("spec.signerName"),), namespaced=False),
     ("certificates.k8s.io", "podcertificaterequests"): _Kind(
-        (_at("spec.signerName"), _at("spec.podName"), _at("spec.nodeName"))
+        # Namespaced all the same: upstream has forgotten the label.
+        (_at("spec.signerName"), _at("spec.podName"), _at("spec.nodeName")),
+        namespaced=False,
     ),
     ("resource.k8s.io", "resourceslices"): _Kind(
         (_at("spec.nodeName"), _at("spec.driver")), namespaced=False, refusal=_slice_refusal

@@ -36,7 +36,7 @@ class RequestInfo:
     path that is no resource. `namespace` is that of the path, "" otherwise; for a Namespace object it is
     the object's name. `name` is the path's or, on a list or watch, that of an exact `metadata.name` field
     selector (RBAC's resourceNames apply to it). `path` is decoded. `parts` are the segments from the
-    resource on. `legacy_watch`: the deprecated `/watch/` form of the path.
+    resource on. `legacy_watch`: the deprecated `/watch/` form of the path. `nested`: the resource follows a namespace.
     """
 
     method: str
@@ -49,6 +49,7 @@ class RequestInfo:
     subresource: str = ""
     legacy_watch: bool = False
     parts: tuple[str, ...] = ()
+    nested: bool = False
     query: Query = field(default_factory=lambda: Query.parse(""))
 
     @property
@@ -109,6 +110,7 @@ def parse(method: str, path: str, query: Query | str = "", version: ServerVersio
         parts = parts[1:]
     else:
         verb = _VERBS.get(method, "")
+    before = len(parts)
     namespace, parts = _namespace(parts)
     name = parts[1] if len(parts) >= 2 else ""
     subresource = parts[2] if len(parts) >= 3 and verb != "proxy" else ""
@@ -127,6 +129,7 @@ def parse(method: str, path: str, query: Query | str = "", version: ServerVersio
         subresource=subresource,
         legacy_watch=legacy and verb == "watch",
         parts=tuple(parts),
+        nested=len(parts) < before,
         query=query,
     )
 

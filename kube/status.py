@@ -386,14 +386,11 @@ def too_large_rv(requested: int, current: int, *, retry: bool = True) -> TooLarg
     )
 
 
-def request_timeout() -> Timeout:
-    """The request's own deadline has passed."""
-    return Timeout(
-        504,
-        "Timeout",
-        "Timeout: request did not complete within the allotted timeout",
-        details={},
-    )
+def request_timeout() -> PlainError:
+    """The request's own deadline has passed: a Status that no handler has written, so it lacks its kind and type."""
+    message = "Timeout: request did not complete within the allotted timeout"
+    members = {"metadata": {}, "status": "Failure", "message": message, "reason": "Timeout", "details": {}, "code": 504}
+    return PlainError(504, json.dumps(members, separators=(",", ":")) + "\n", headers={})
 
 
 def too_many_requests(message: str = "storage is (re)initializing", retry_after: int = 1) -> TooManyRequests:

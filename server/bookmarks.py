@@ -52,7 +52,7 @@ _ZERO = {
     ("", "PersistentVolumeClaim"): '"spec":{"resources":{}},"status":{}',
     ("", "Pod"): '"spec":{"containers":null},"status":{}',
     ("", "PodTemplate"): _TEMPLATE,
-    ("", "ReplicationController"): '"spec":{"replicas":0},"status":{"replicas":0}',
+    ("", "ReplicationController"): '"spec":{},"status":{"replicas":0}',
     ("", "ResourceQuota"): '"spec":{},"status":{}',
     ("", "Service"): '"spec":{},"status":{"loadBalancer":{}}',
     ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"): '"spec":{}',
@@ -81,6 +81,10 @@ _ZERO = {
     ("batch", "Job"): '"spec":{' + _TEMPLATE + '},"status":{}',
     ("certificates.k8s.io", "CertificateSigningRequest"): '"spec":{"request":null,"signerName":""},"status":{}',
     ("certificates.k8s.io", "ClusterTrustBundle"): '"spec":{"trustBundle":""}',
+    ("certificates.k8s.io", "PodCertificateRequest"): (
+        '"spec":{"signerName":"","podName":"","podUID":"","serviceAccountName":"","serviceAccountUID":"",'
+        '"nodeName":"","nodeUID":"","pkixPublicKey":null,"proofOfPossession":null,"stubPKCS10Request":null},"status":{}'
+    ),
     ("coordination.k8s.io", "Lease"): '"spec":{}',
     ("coordination.k8s.io", "LeaseCandidate"): '"spec":{"leaseName":"","binaryVersion":""}',
     ("discovery.k8s.io", "EndpointSlice"): '"addressType":"","endpoints":null,"ports":null',
@@ -115,8 +119,11 @@ _ZERO = {
     ("resource.k8s.io", "DeviceTaintRule"): '"spec":{"taint":{"key":"","effect":""}},"status":{}',
     ("resource.k8s.io", "ResourceClaim"): _CLAIM_SPEC + ',"status":{}',
     ("resource.k8s.io", "ResourceClaimTemplate"): '"spec":{"metadata":{},' + _CLAIM_SPEC + "}",
+    ("resource.k8s.io", "ResourcePoolStatusRequest"): '"spec":{"driver":""}',
     ("resource.k8s.io", "ResourceSlice"): _SLICE_SPEC + "}",
+    ("scheduling.k8s.io", "PodGroup"): '"spec":{"podGroupTemplateRef":null,"schedulingPolicy":{}},"status":{}',
     ("scheduling.k8s.io", "PriorityClass"): '"value":0',
+    ("scheduling.k8s.io", "Workload"): '"spec":{"podGroupTemplates":null}',
     ("storage.k8s.io", "CSIDriver"): '"spec":{}',
     ("storage.k8s.io", "CSINode"): '"spec":{"drivers":null}',
     ("storage.k8s.io", "CSIStorageCapacity"): '"storageClassName":""',
@@ -125,10 +132,15 @@ _ZERO = {
         '"spec":{"attacher":"","source":{},"nodeName":""},"status":{"attached":false}'
     ),
     ("storage.k8s.io", "VolumeAttributesClass"): '"driverName":""',
+    (
+        "storagemigration.k8s.io",
+        "StorageVersionMigration",
+    ): '"spec":{"resource":{"group":"","resource":""}},"status":{}',
 }
 
 # Kinds that showed other fields before a minor version: (group, kind) -> (minor, form), the oldest first.
 _ZERO_BEFORE = {
+    ("", "ReplicationController"): [(33, '"spec":{"replicas":0},"status":{"replicas":0}')],
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): [(28, '"spec":{}')],
     ("apps", "StatefulSet"): [(22, _STATEFUL_SET_SPEC + ',"status":{"replicas":0}')],
     ("networking.k8s.io", "NetworkPolicy"): [
@@ -149,8 +161,12 @@ _ZERO_OF_VERSION = {
     ("autoscaling", "v2beta1", "HorizontalPodAutoscaler"): _HPA_BETA,
     ("autoscaling", "v2beta2", "HorizontalPodAutoscaler"): _HPA_BETA,
     ("node.k8s.io", "v1alpha1", "RuntimeClass"): '"spec":{"runtimeHandler":""}',
-    ("resource.k8s.io", "v1alpha3", "ResourceSlice"): _SLICE_SPEC + ',"devices":null}',
-    ("resource.k8s.io", "v1beta1", "ResourceSlice"): _SLICE_SPEC + ',"devices":null}',
+}
+
+# The same before a minor version.
+_ZERO_OF_VERSION_BEFORE = {
+    ("resource.k8s.io", "v1alpha3", "ResourceSlice"): (35, _SLICE_SPEC + ',"devices":null}'),
+    ("resource.k8s.io", "v1beta1", "ResourceSlice"): (35, _SLICE_SPEC + ',"devices":null}'),
 }
 
 # A DaemonSet's template generation lives in an annotation, which its zero object has too.
@@ -199,10 +215,7 @@ def bookmark_form(gvr: GVR, kind: str, *, custom: bool, minor: int, template: by
         return BookmarkForm(head, b"}", struct=False, null_time=null_time)
     if template and (learned := _from_template(template, null_time)):
         return learned
-    tail = _ZERO_OF_VERSION.get((gvr.group, gvr.version, kind)) or next(
-        (text for before, text in _ZERO_BEFORE.get((gvr.group, kind), []) if minor < before),
-        _ZERO.get((gvr.group, kind), ""),
-    )
+    tail = _zero(gvr, kind, minor)
     if not null_time:
         tail = tail.replace('{"creationTimestamp":null}', "{}")
     return BookmarkForm(
@@ -212,6 +225,17 @@ def bookmark_form(gvr: GVR, kind: str, *, custom: bool, minor: int, template: by
         null_time=null_time,
         annotations=_ZERO_ANNOTATIONS.get((gvr.group, kind), b""),
     )
+
+
+def _zero(gvr: GVR, kind: str, minor: int) -> str:
+    """What follows `metadata` in a zero object of a built-in kind."""
+    before, text = _ZERO_OF_VERSION_BEFORE.get((gvr.group, gvr.version, kind), (0, ""))
+    if minor < before:
+        return text
+    if text := _ZERO_OF_VERSION.get((gvr.group, gvr.version, kind), ""):
+        return text
+    older = (text for before, text in _ZERO_BEFORE.get((gvr.group, kind), []) if minor < before)
+    return next(older, _ZERO.get((gvr.group, kind), ""))
 
 
 def _struct_metadata(rv: int, notes: bytes, null_time: bool) -> bytes:

@@ -44,16 +44,24 @@ _BUILT_IN: dict[tuple[str, str], _Deprecation] = {
         "admissionregistration.k8s.io/v1",
     ),
     **_all("admissionregistration.k8s.io/v1alpha1", "MutatingAdmissionPolicy MutatingAdmissionPolicyBinding", 35, 38),
+    **_all(
+        "admissionregistration.k8s.io/v1alpha1", "ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding", 29, 32
+    ),
+    **_all(
+        "admissionregistration.k8s.io/v1beta1", "ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding", 31, 34
+    ),
     **_all("apiextensions.k8s.io/v1beta1", "CustomResourceDefinition", 16, 22, "apiextensions.k8s.io/v1"),
     **_all("apiregistration.k8s.io/v1beta1", "APIService", 19, 22, "apiregistration.k8s.io/v1"),
     **_all("autoscaling/v2beta1", "HorizontalPodAutoscaler", 22, 25, "autoscaling/v2"),
     **_all("autoscaling/v2beta2", "HorizontalPodAutoscaler", 23, 26, "autoscaling/v2"),
     **_all("batch/v1beta1", "CronJob", 21, 25, "batch/v1"),
+    **_all("certificates.k8s.io/v1alpha1", "ClusterTrustBundle", 34, 37),
     **_all("certificates.k8s.io/v1beta1", "CertificateSigningRequest", 19, 22, "certificates.k8s.io/v1"),
     **_all("coordination.k8s.io/v1beta1", "Lease", 19, 22, "coordination.k8s.io/v1"),
     **_all("coordination.k8s.io/v1alpha2", "LeaseCandidate", 35, 38),
     **_all("coordination.k8s.io/v1beta1", "LeaseCandidate", 36, 39),
     **_all("discovery.k8s.io/v1beta1", "EndpointSlice", 21, 25, "discovery.k8s.io/v1"),
+    **_all("events.k8s.io/v1beta1", "Event", 22, 25),
     **_all("extensions/v1beta1", "Ingress", 14, 22, "networking.k8s.io/v1"),
     **_all(
         "flowcontrol.apiserver.k8s.io/v1alpha1",
@@ -62,10 +70,25 @@ _BUILT_IN: dict[tuple[str, str], _Deprecation] = {
         21,
         "flowcontrol.apiserver.k8s.io/v1beta1",
     ),
+    **_all(
+        "flowcontrol.apiserver.k8s.io/v1beta2",
+        "FlowSchema PriorityLevelConfiguration",
+        26,
+        29,
+        "flowcontrol.apiserver.k8s.io/v1beta3",
+    ),
+    **_all(
+        "flowcontrol.apiserver.k8s.io/v1beta3",
+        "FlowSchema PriorityLevelConfiguration",
+        29,
+        32,
+        "flowcontrol.apiserver.k8s.io/v1",
+    ),
     **_all("networking.k8s.io/v1beta1", "Ingress", 19, 22, "networking.k8s.io/v1"),
     # Upstream names the list here.
     ("networking.k8s.io/v1beta1", "IngressClass"): _Deprecation(19, 22, "networking.k8s.io/v1 IngressClassList"),
     **_all("networking.k8s.io/v1beta1", "IPAddress ServiceCIDR", 34, 37),
+    **_all("node.k8s.io/v1beta1", "RuntimeClass", 22, 25),
     **_all("policy/v1beta1", "PodDisruptionBudget", 21, 25, "policy/v1"),
     **_all("policy/v1beta1", "PodSecurityPolicy", 21, 25),
     **_all(
@@ -79,6 +102,8 @@ _BUILT_IN: dict[tuple[str, str], _Deprecation] = {
     **_all("resource.k8s.io/v1beta1", "DeviceClass ResourceClaim ResourceClaimTemplate ResourceSlice", 35, 38),
     **_all("resource.k8s.io/v1beta2", "DeviceClass ResourceClaim ResourceClaimTemplate ResourceSlice", 36, 39),
     **_all("scheduling.k8s.io/v1beta1", "PriorityClass", 14, 22, "scheduling.k8s.io/v1"),
+    **_all("storage.k8s.io/v1alpha1", "CSIStorageCapacity", 21, 24, "storage.k8s.io/v1beta1"),
+    **_all("storage.k8s.io/v1alpha1", "VolumeAttachment", 21, 24, "storage.k8s.io/v1"),
     **_all("storage.k8s.io/v1beta1", "CSINode", 17, 22, "storage.k8s.io/v1"),
     **_all("storage.k8s.io/v1beta1", "CSIDriver StorageClass VolumeAttachment", 19, 22, "storage.k8s.io/v1"),
     **_all("storage.k8s.io/v1beta1", "CSIStorageCapacity", 24, 27, "storage.k8s.io/v1"),

@@ -28,7 +28,7 @@ from kube.paths import RequestInfo
 from kube.query import Query
 from kube.resource_version import InvalidResourceVersion, Match
 from kube.resource_version import parse as parse_resource_version
-from kube.resources import NAMESPACES, Resource
+from kube.resources import GVR, NAMESPACES, Resource
 from kube.selectors import EVERY_FIELD, EVERYTHING, FieldSelector, FieldTerm, LabelSelector, SelectorError
 from kube.strconv import NumError, parse_int, quote
 from kube.version import ServerVersion
@@ -38,7 +38,10 @@ WATCH_OPTIONS_SINCE = ServerVersion(1, 27)
 """sendInitialEvents exists, and watches are validated by rules of their own."""
 REQUEST_DEADLINE_SINCE = ServerVersion(1, 21)
 EXPORT_REFUSED_SINCE = ServerVersion(1, 21)
+TOKEN_FIRST_SINCE = ServerVersion(1, 29)
 INVALID_VERSION_IS_400_SINCE = ServerVersion(1, 33)
+PAGES_FROM_CACHE_SINCE = ServerVersion(1, 31)
+EXACT_FROM_CACHE_SINCE = ServerVersion(1, 34)
 
 MAX_CACHED_QUERY = 512
 """Longest raw query whose options are kept: repeated ones are short, and pages never repeat."""
@@ -113,7 +116,7 @@ def check_timeout(info: RequestInfo, version: ServerVersion) -> float | None:
         seconds = parse_duration(text)
     except DurationError as error:
         raise status.bad_request(f"invalid timeout specified in the request URL - {error}") from None
-    return min(seconds, DEFAULT_REQUEST_SECONDS) if seconds else DEFAULT_REQUEST_SECONDS
+    return seconds if 0 < seconds < DEFAULT_REQUEST_SECONDS else DEFAULT_REQUEST_SECONDS
 
 
 def check_route(info: RequestInfo, resource: Resource, *, custom: bool) -> None:
@@ -135,16 +138,25 @@ def check_route(info: RequestInfo, resource: Resource, *, custom: bool) -> None:
 
 def _check_custom_route(info: RequestInfo, resource: Resource) -> None:
     """Custom resources have no router: their handler looks at scopes and verbs alone."""
-    across = info.is_collection  # lists and watches may go across namespaces
-    if bool(info.namespace) != resource.namespaced and not (resource.namespaced and across):
-        raise status.plain_404()
+    check_scope(info, resource)
     if not info.verb:
         raise status.method_not_allowed(resource.gvr, info.verb)
 
 
+def check_scope(info: RequestInfo, resource: Resource) -> None:
+    """Refuse a path of a custom resource that is of the other scope.
+
+    Raises:
+        PlainError: 404.
+    """
+    across = info.is_collection  # lists and watches may go across namespaces
+    if bool(info.namespace) != resource.namespaced and not (resource.namespaced and across):
+        raise status.plain_404()
+
+
 def _check_built_in_route(info: RequestInfo, resource: Resource) -> None:
     """Built-in resources have a route for each form of path and method."""
-    anywhere = len(info.parts) < 2 if resource.namespaced else resource.gvr == NAMESPACES
+    anywhere = len(info.parts) < 2 if resource.namespaced else resource.gvr == NAMESPACES and not info.nested
     served = bool(info.namespace) == resource.namespaced or anywhere
     unnamed_rest = len(info.parts) > 1 and not info.path_name
     unwatchable = info.legacy_watch and "watch" not in resource.verbs
@@ -225,7 +237,7 @@ def resource_version(text: str, *, verb: str, version: ServerVersion, from_etcd:
         text: the option.
         verb: `list`, `get` or `watch`: lists answer differently from 1.33 on.
         version: upstream's.
-        from_etcd: whether upstream asks etcd for this list, see `served_by_etcd`.
+        from_etcd: whether upstream asks etcd for this list (see `served_by_etcd`) or object.
 
     Raises:
         StatusError: 400 or an unclassified 500.
@@ -233,21 +245,40 @@ def resource_version(text: str, *, verb: str, version: ServerVersion, from_etcd:
     try:
         return parse_resource_version(text)
     except InvalidResourceVersion as error:
-        if verb == "list" and (from_etcd or version >= INVALID_VERSION_IS_400_SINCE):
+        if verb != "watch" and (from_etcd or (verb == "list" and version >= INVALID_VERSION_IS_400_SINCE)):
             raise status.bad_request(f"invalid resource version: {error.field_error}") from None
         raise status.unclassified_500(error.field_error) from None
 
 
-def served_by_etcd(options: ListOptions, resource: Resource, version: ServerVersion) -> bool:
-    """Whether upstream asks etcd, not its watch cache, for a list with an unusable resource version.
+def without_watch_cache(gvr: GVR) -> bool:
+    """Whether upstream has no watch cache for the resource."""
+    return gvr.resource == "events" and gvr.group in ("", "events.k8s.io")
 
-    It does so for events always, and until 1.32 for exact versions and for pages.
+
+def served_by_etcd(options: ListOptions, gvr: GVR, version: ServerVersion) -> bool:
+    """Whether upstream asks etcd, not its watch cache, for a list with a resource version.
+
+    It does so for events always, until 1.30 for pages, and until 1.33 for exact versions (1.33 looks at their form
+    before that, which this is not asked about).
     """
-    if resource.gvr.resource == "events" and resource.gvr.group in ("", "events.k8s.io"):
+    if without_watch_cache(gvr):
         return True
-    if version >= INVALID_VERSION_IS_400_SINCE:
-        return False
-    return options.match is Match.EXACT or (options.limit > 0 and options.resource_version != "0")
+    if options.match is Match.EXACT:
+        return version < EXACT_FROM_CACHE_SINCE
+    if options.limit > 0 and options.resource_version != "0":
+        exact = options.match is Match.UNSET
+        return version < (EXACT_FROM_CACHE_SINCE if exact else PAGES_FROM_CACHE_SINCE)
+    return False
+
+
+def check_version_of_page(options: ListOptions, version: ServerVersion) -> None:
+    """Refuse a resource version that is none beside a continue token: until 1.28 before the token was looked at.
+
+    Raises:
+        StatusError: 400.
+    """
+    if options.continue_token and not options.watch and version < TOKEN_FIRST_SINCE:
+        resource_version(options.resource_version, verb="list", version=version, from_etcd=True)
 
 
 def check_continue(options: ListOptions) -> None:

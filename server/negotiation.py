@@ -37,7 +37,7 @@ _BROWSERS = ("curl", "Wget", "Mozilla/5.0")
 _INTERNAL_PACKAGES = {
     "": "core",
     "events.k8s.io": "core",
-    "extensions": "apps",
+    "extensions": "networking",
     "internal.apiserver.k8s.io": "apiserverinternal",
 }
 """Go packages of the internal types, where they are not the first label of the group's name."""
@@ -128,10 +128,10 @@ def negotiate(
         cbor: whether upstream serves CBOR (the gate CBORServingAndStorage).
 
     Raises:
-        NotAcceptable: 406, from the router's gate or from the negotiation proper.
+        NotAcceptable: 406, from the router's gate (`check_gate`) or from the negotiation proper.
     """
     if not custom:
-        _gate(accept or "", verb, version, cbor)
+        check_gate(accept, verb=verb, version=version, cbor=cbor)
     tables = not subresource or version >= SUBRESOURCE_TABLES_SINCE
     representation = _negotiate(accept or "", custom, tables, cbor)
     if representation is None:
@@ -161,18 +161,21 @@ def check_shape(representation: Representation, *, verb: Verb, custom: bool, gvr
 
     Raises:
         NotAcceptable: 406.
+        StatusError: 500, where a list was asked for of a custom resource's object.
     """
     if representation.form is not Form.METADATA or verb == "watch":
         return
     if verb == "list" and not representation.metadata_list:
-        type_name = _go_type(gvr, f"{kind}List", "UnstructuredList", custom)
+        type_name = "*unstructured.UnstructuredList" if custom else _go_type(gvr, f"{kind}List")
         raise status.not_acceptable(
             f"you requested PartialObjectMetadata, but the requested object is a list ({type_name})"
         )
     if verb == "get" and representation.metadata_list:
-        type_name = _go_type(gvr, kind, "Unstructured", custom)
+        if custom:
+            # Upstream's untyped objects pass for lists, until it looks for the items.
+            raise status.unclassified_500("content is not a list")
         raise status.not_acceptable(
-            f"you requested PartialObjectMetadataList, but the requested object is not a list ({type_name})"
+            f"you requested PartialObjectMetadataList, but the requested object is not a list ({_go_type(gvr, kind)})"
         )
 
 
@@ -240,19 +243,23 @@ def _only_accepted(cbor: bool) -> str:
     return f"only the following media types are accepted: {types}{', application/cbor' if cbor else ''}"
 
 
-def _go_type(gvr: GVR, typed: str, unstructured: str, custom: bool) -> str:
-    """The Go type that a message names, such as `*core.PodList`."""
-    if custom:
-        return f"*unstructured.{unstructured}"
+def _go_type(gvr: GVR, kind: str) -> str:
+    """The Go type of a built-in kind that a message names, such as `*core.PodList`."""
     package = _INTERNAL_PACKAGES.get(gvr.group) or gvr.group.split(".")[0]
-    return f"*{package}.{typed}"
+    return f"*{package}.{kind}"
 
 
 # The router's gate
 
 
-def _gate(accept: str, verb: Verb, version: ServerVersion, cbor: bool) -> None:
-    """The router takes exact types and `*/*` alone, and neither parameters nor q matter to it."""
+def check_gate(accept: str | None, *, verb: Verb, version: ServerVersion, cbor: bool = False) -> None:
+    """Refuse what the router in front of built-in resources does not let through.
+
+    It takes exact types and `*/*` alone, and neither parameters nor q matter to it.
+
+    Raises:
+        NotAcceptable: 406.
+    """
     produced = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"]
     if cbor:
         produced.append("application/cbor")

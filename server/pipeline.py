@@ -13,7 +13,7 @@ import random
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 from kube import paths, status
 from kube.paths import RequestInfo
@@ -31,9 +31,19 @@ from server.handlers.proxy import abort, forward
 from server.handlers.watch import watch
 from server.identify import Presented, certificate_of, identify
 from server.identity import ANONYMOUS, Credential, CredentialKind, User
-from server.list_options import GetOptions, ListOptions, check_route, check_timeout, check_watchable, parse, parse_get
+from server.list_options import (
+    GetOptions,
+    ListOptions,
+    check_route,
+    check_scope,
+    check_timeout,
+    check_version_of_page,
+    check_watchable,
+    parse,
+    parse_get,
+)
 from server.metrics import OTHER
-from server.negotiation import Representation, negotiate
+from server.negotiation import Representation, Verb, check_gate, negotiate
 from server.policy import Standing
 from server.request_context import RequestContext, warning_header
 from server.scope import Scope
@@ -173,11 +183,13 @@ class Pipeline:
         self._refuse_impersonation(ctx)
         if not info.is_resource:
             return await discovery.answer(ctx)
+        if info.path.startswith("//"):
+            return await forward(ctx, "not_covered")  # understood as a resource, and no resource is there
         assert info.gvr is not None
         entry = replica.catalogue.resources.get(info.gvr)
         ctx.resource = entry.resource if entry is not None else None
         if entry is not None and not info.verb and not info.subresource and replica.control.held:
-            self._refuse_method(ctx, entry)
+            await self._refuse_method(ctx, entry)
         if entry is None or not info.is_read or info.subresource or len(info.parts) > 2:
             return await forward(ctx, "write" if not info.is_read else "subresource" if entry else "not_covered")
         if paths.invalid_name(info.namespace):
@@ -192,7 +204,7 @@ class Pipeline:
                 self._plans.popitem(last=False)
         return await self._follow(ctx, plan)
 
-    def _refuse_method(self, ctx: RequestContext, entry: CatalogueEntry) -> None:
+    async def _refuse_method(self, ctx: RequestContext, entry: CatalogueEntry) -> None:
         """A method that means nothing to an API server: authorized like any other, then there is no route for it.
 
         Raises:
@@ -203,6 +215,9 @@ class Pipeline:
         decision = self._replica.control.verdict(ctx.user, info)
         if not decision.allowed:
             raise status.forbidden(ctx.user.name, info.verb, info.gvr, "", info.namespace, info.name, decision.reason)
+        if entry.custom:
+            check_scope(info, entry.resource)
+            ctx.warnings = await self._replica.catalogue.warnings(entry)
         check_route(info, entry.resource, custom=entry.custom)
 
     async def _plan(self, ctx: RequestContext, entry: CatalogueEntry, accept: str | None) -> Plan:
@@ -215,8 +230,12 @@ class Pipeline:
         standing = replica.control.standing(ctx.user)
         scope = self._scope(ctx, entry)
         ctx.scope = scope
-        ctx.warnings = warnings = await replica.catalogue.warnings(entry)
+        warnings = await replica.catalogue.warnings(entry)
         check_route(info, resource, custom=entry.custom)
+        if not entry.custom:
+            check_gate(accept, verb=_read_verb(info), version=version)
+        # What the router in front of the handlers refuses, it refuses without a warning.
+        ctx.warnings = warnings
         representation = self._negotiate(ctx, entry, accept)
         options, get_options, foreign = None, None, False
         if info.verb == "get":
@@ -225,6 +244,7 @@ class Pipeline:
             selectable = (await replica.views.open(resource.gvr)).meta.selectable if entry.custom else ()
             options = parse(info, info.query, version, resource, custom=entry.custom, selectable=selectable)
             check_watchable(info, resource)
+            check_version_of_page(options, version)
             if options.continue_token and not options.watch and not continue_token.is_ours(options.continue_token):
                 continue_token.check_foreign(options.continue_token, version)
                 foreign = True
@@ -270,7 +290,7 @@ class Pipeline:
         info = ctx.info
         return negotiate(
             accept,
-            verb=cast("Literal['get', 'list', 'watch']", info.verb),
+            verb=_read_verb(info),
             custom=entry.custom,
             query=info.query,
             user_agent=ctx.request.headers.get("user-agent") or "",
@@ -345,7 +365,7 @@ class Pipeline:
         try:
             if plan.timeout_seconds is None:
                 return await self._handler(ctx)
-            async with asyncio.timeout(max(plan.timeout_seconds, 0.001)):
+            async with asyncio.timeout(plan.timeout_seconds):
                 return await self._handler(ctx)
         except TimeoutError:
             raise status.request_timeout() from None
@@ -404,6 +424,10 @@ def _state(view: ResourceView | None) -> CacheState:
     table = view.meta.table
     served, kept = (table.served, table.kept) if table is not None else (False, False)
     return CacheState(view.usable, served, view.stale_seconds, kept)
+
+
+def _read_verb(info: RequestInfo) -> Verb:
+    return cast("Verb", info.verb)
 
 
 def _audit_id(request: Request) -> str:

@@ -16,6 +16,8 @@ Nor does anybody where upstream reads one key at an exact RV.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -25,7 +27,7 @@ from kube.resource_version import Match
 from kube.version import ServerVersion
 from server import continue_token
 from server.continue_token import Token
-from server.list_options import ListOptions, check_continue, resource_version
+from server.list_options import ListOptions, check_continue, resource_version, served_by_etcd, without_watch_cache
 from server.pause import Pause
 from server.snapshot import Snapshot, rewind, stamp_of, take
 from server.view import AskUpstream, Gone
@@ -39,7 +41,16 @@ if TYPE_CHECKING:
     from server.view import ResourceView
     from store.record import Record
 
-_PAGES_FROM_CACHE_SINCE = ServerVersion(1, 31)
+
+FUTURE_VERSION_NAMED_SINCE = ServerVersion(1, 34)
+"""Before, an exact RV of the future was etcd's to refuse."""
+
+
+SOON_SECONDS = 0.5
+"""In which an event that is on its way to the view arrives."""
+
+Reached = Callable[[int], Awaitable[bool]]
+"""Whether anything in the store is at an RV."""
 
 
 class Consistency(Enum):
@@ -55,7 +66,7 @@ class Consistency(Enum):
 class Wish:
     """What a list wants to read. `rv` goes with NOT_OLDER and EXACT. `token` is that of a further page.
 
-    `at_once`: a future RV is refused without a wait, as where upstream asks etcd.
+    `at_once`: a future RV is refused without a wait, as where upstream asks etcd; `in_etcds_words`: by upstream alone.
     """
 
     consistency: Consistency
@@ -63,11 +74,7 @@ class Wish:
     limit: int = 0
     token: Token | None = None
     at_once: bool = False
-
-
-def from_etcd(gvr: GVR) -> bool:
-    """Whether upstream has no watch cache for the resource."""
-    return gvr.resource == "events" and gvr.group in ("", "events.k8s.io")
+    in_etcds_words: bool = False
 
 
 def wish_of(
@@ -85,19 +92,20 @@ def wish_of(
         token = _token(options.continue_token, version, subject, key)
         check_continue(options)
         consistency = Consistency.LATEST if token.inconsistent else Consistency.EXACT
-        return Wish(consistency, token.rv, options.limit, token, from_etcd(gvr))
-    etcd = from_etcd(gvr)
-    served_by_etcd = etcd or (options.limit > 0 and version < _PAGES_FROM_CACHE_SINCE)
-    rv = resource_version(options.resource_version, verb="list", version=version, from_etcd=served_by_etcd)
+        return Wish(consistency, token.rv, options.limit, token, without_watch_cache(gvr))
+    etcd = served_by_etcd(options, gvr, version)
+    rv = resource_version(options.resource_version, verb="list", version=version, from_etcd=etcd)
     if not options.resource_version:
         return Wish(Consistency.LATEST, 0, options.limit)
     if rv == 0:
         # Only the very text "0" means the watch cache, which takes no notice of the limit.
-        ignored = options.resource_version == "0" and not etcd
+        ignored = options.resource_version == "0" and not without_watch_cache(gvr)
         return Wish(Consistency.ANY, 0, 0 if ignored else options.limit)
     exact = options.match is Match.EXACT or (options.match is Match.UNSET and options.limit > 0)
     at_once = etcd or (single and exact)
-    return Wish(Consistency.EXACT if exact else Consistency.NOT_OLDER, rv, options.limit, at_once=at_once)
+    in_etcds_words = at_once and exact and version < FUTURE_VERSION_NAMED_SINCE
+    consistency = Consistency.EXACT if exact else Consistency.NOT_OLDER
+    return Wish(consistency, rv, options.limit, at_once=at_once, in_etcds_words=in_etcds_words)
 
 
 @dataclass(slots=True)
@@ -125,11 +133,14 @@ class State:
         await rewind(snapshot, self.before, self.scope, Pause())
 
 
-async def read(view: ResourceView, wish: Wish, scope: Scope, namespaces: Collection[str] | None) -> State:
+async def read(
+    view: ResourceView, wish: Wish, scope: Scope, namespaces: Collection[str] | None, reached: Reached
+) -> State:
     """The state that is wished for.
 
     Raises:
         TooLargeResourceVersion: the store does not get there in time.
+        AskUpstream: upstream is there already, or says in words of its own that it is not.
         Expired: the token is of another scope.
         Gone: the state is not known any more, see `expired`.
         Unusable: the view cannot be read.
@@ -139,7 +150,7 @@ async def read(view: ResourceView, wish: Wish, scope: Scope, namespaces: Collect
     if wish.consistency is Consistency.LATEST:
         await view.fresh()
     elif wish.consistency is not Consistency.ANY:
-        await _reach(view, wish.rv, at_once=wish.at_once)
+        await reach(view, wish.rv, scope, reached, at_once=wish.at_once, in_etcds_words=wish.in_etcds_words)
     if wish.consistency is not Consistency.EXACT:
         await view.ensure(namespaces)
         return State(view, scope, namespaces, view.position, stamp_of(view, namespaces), {})
@@ -155,13 +166,37 @@ async def read(view: ResourceView, wish: Wish, scope: Scope, namespaces: Collect
     return state
 
 
-async def _reach(view: ResourceView, rv: int, *, at_once: bool) -> None:
+async def reach(
+    view: ResourceView,
+    rv: int,
+    scope: Scope,
+    reached: Reached,
+    *,
+    at_once: bool = False,
+    in_etcds_words: bool = False,
+) -> None:
+    """Wait until the view is at `rv`, as long as upstream would.
+
+    A resource in which nothing happens hears of its position once a minute, while upstream finds out when it is asked:
+    so where some other resource is at `rv` already, upstream is asked.
+
+    Raises:
+        TooLargeResourceVersion: it is not, in time.
+        AskUpstream: as above; or it is upstream's to say that there is no such RV yet.
+    """
     if view.position >= rv:
         return
     if at_once:
         await view.fresh()
-        if view.position < rv:
-            raise status.too_large_rv(rv, view.position, retry=False)
+    elif scope.all:
+        with suppress(status.TooLargeResourceVersion):
+            await view.reach(rv, SOON_SECONDS)
+    if view.position >= rv:
+        return
+    if scope.all and (in_etcds_words or await reached(rv)):
+        raise AskUpstream(f"{view.gvr} has not heard of {rv} yet")
+    if at_once:
+        raise status.too_large_rv(rv, view.position, retry=False)
     await view.reach(rv)
 
 

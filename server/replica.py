@@ -91,6 +91,17 @@ class Replica:
         """Upstream's version."""
         return self.catalogue.version
 
+    async def reached(self, rv: int) -> bool:
+        """Whether upstream must be at `rv`, since some resource in the store is.
+
+        One in which nothing happens hears of its position once a minute; upstream finds out when it is asked.
+
+        Raises:
+            StoreUnavailable
+        """
+        positions = await self.reader.positions(self.catalogue.resources)
+        return any(position >= rv for position in positions.values() if position is not None)
+
     async def __aenter__(self) -> Self:
         """Open everything.
 

@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 ObjectEvent = Literal["ADDED", "MODIFIED", "DELETED"]
 
 _AGGREGATOR_GROUP = "apiregistration.k8s.io"
-_AGGREGATOR_OMITS_COLUMNS_SINCE = 30
-"""Before, the aggregator repeated a Table's columns in every event."""
+"""The aggregator makes its Tables itself, and repeats the columns in every event."""
 
 _LATEST_MINOR = 36
 """What an upstream is taken for that has not said its version."""
@@ -187,7 +186,7 @@ class EventWriter:
             meta,
             Shape.of(gvr, meta),
             bookmark_form(gvr, meta.kind, custom=meta.custom, minor=minor),
-            gvr.group == _AGGREGATOR_GROUP and minor < _AGGREGATOR_OMITS_COLUMNS_SINCE,
+            gvr.group == _AGGREGATOR_GROUP,
         )
 
 

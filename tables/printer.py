@@ -133,10 +133,9 @@ class Printer:
             return Row(tuple(lengthen_escapes(part) for part in row.parts), row.times)
         return row
 
-    def zero_row(self) -> Row:
+    def zero_row(self, **identity: str) -> Row:
         """The row of an object without content, as bookmarks of a Table watch carry it.
 
-        A bookmark of a custom resource has kind, apiVersion and metadata.resourceVersion, which a column
-        may show: there, print the bookmark's object itself with `row`.
+        `identity` is what there is of a custom resource all the same, and a column may show: kind and apiVersion.
         """
-        return self.row({})
+        return self.row(identity)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from kube import status
+from kube import paths, status
 from server import negotiation
 from server.handlers.list import encoded, item_form
-from server.list_options import resource_version
+from server.list_options import check_name, resource_version, without_watch_cache
 from server.negotiation import Form
 from server.objects import Shape
-from server.reading import from_etcd
+from server.reading import reach
 from server.render import single_table
 from server.view import Gone
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from sanic.response import HTTPResponse
 
     from server.request_context import RequestContext
     from server.view import ResourceView
+
+    Wait = Callable[[], Awaitable[None]]
     from store.record import Record
 
 
@@ -27,7 +32,7 @@ async def get_object(ctx: RequestContext) -> HTTPResponse:
 
     Raises:
         StatusError: what upstream would answer.
-        Unusable: it is to be forwarded instead.
+        Unusable, AskUpstream: it is to be forwarded instead.
     """
     representation, scope, gvr, options = ctx.representation, ctx.scope, ctx.info.gvr, ctx.get_options
     assert representation is not None
@@ -35,9 +40,15 @@ async def get_object(ctx: RequestContext) -> HTTPResponse:
     assert gvr is not None
     assert options is not None
     view = await ctx.replica.views.open(gvr)
-    rv = resource_version(options.resource_version, verb="get", version=ctx.replica.version)
+    check_name(ctx.info.name, paths.invalid_name(ctx.info.name))
+    etcd = without_watch_cache(gvr)
+    rv = resource_version(options.resource_version, verb="get", version=ctx.replica.version, from_etcd=etcd)
     namespace, name = ctx.info.namespace if view.meta.namespaced else "", ctx.info.name
-    record = await _find(view, namespace, name, rv, options.resource_version)
+    if options.resource_version:
+        wait: Wait = partial(reach, view, rv, scope, ctx.replica.reached, at_once=etcd)
+    else:
+        wait = view.fresh
+    record = await _find(view, namespace, name, rv, wait)
     if record is None or not scope.covers(namespace, name):
         raise status.not_found(gvr, name)
     negotiation.check_shape(representation, verb="get", custom=view.meta.custom, gvr=gvr, kind=view.meta.kind)
@@ -52,34 +63,27 @@ async def get_object(ctx: RequestContext) -> HTTPResponse:
     return await encoded(ctx, view, body)
 
 
-async def _find(view: ResourceView, namespace: str, name: str, rv: int, rv_text: str) -> Record | None:
-    """The object with its body, at least as new as was asked."""
+async def _find(view: ResourceView, namespace: str, name: str, rv: int, wait: Wait) -> Record | None:
+    """The object with its body, at least as new as was asked: `wait` is until the view is."""
     place = (namespace,) if view.meta.namespaced else None
     if not view.holds(place):
-        return await _in_store(view, namespace, name, rv)
-    if not rv_text:
-        await view.fresh()
-    elif rv:
-        if from_etcd(view.gvr):
-            await view.fresh()
-            if view.position < rv:
-                raise status.too_large_rv(rv, view.position, retry=False)
-        await view.reach(rv)
+        return await _in_store(view, namespace, name, rv, wait)
+    await wait()
     if not view.holds(place):
-        return await _in_store(view, namespace, name, rv)
+        return await _in_store(view, namespace, name, rv, wait)
     record = view.get(namespace, name)
     if record is None or record.packed:
         return record
     try:
         return (await view.with_bodies((record,)))[0]
     except Gone:
-        return await _in_store(view, namespace, name, rv)
+        return await _in_store(view, namespace, name, rv, wait)
 
 
-async def _in_store(view: ResourceView, namespace: str, name: str, rv: int) -> Record | None:
+async def _in_store(view: ResourceView, namespace: str, name: str, rv: int, wait: Wait) -> Record | None:
     """One round trip, once the store is new enough."""
     record, position = await view.look_up(namespace, name)
     if position >= rv:
         return record
-    await view.reach(rv)
+    await wait()
     return (await view.look_up(namespace, name))[0]

@@ -223,7 +223,7 @@ async def _read(ctx: RequestContext) -> _List:
     token_key = await views.token_key() if options.limit or options.continue_token else b""
     wish = reading.wish_of(options, gvr, ctx.replica.version, asked.subject, token_key, single=asked.single)
     try:
-        state = await reading.read(view, wish, scope, asked.namespaces)
+        state = await reading.read(view, wish, scope, asked.namespaces, ctx.replica.reached)
     except Gone as error:
         raise reading.expired(error, wish, view, scope, token_key) from error
     negotiation.check_shape(representation, verb="list", custom=view.meta.custom, gvr=gvr, kind=view.meta.kind)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from sanic.response import HTTPResponse
 
 from kube import status
+from kube.status import TooLargeResourceVersion
 from server.handlers.list import item_form
 from server.list_options import resource_version
 from server.negotiation import check_include_object, check_stream
+from server.reading import reach
 from server.request_context import warning_header
 from server.snapshot import narrowed
 from server.watch_index import Selection
@@ -67,7 +69,9 @@ async def watch(ctx: RequestContext) -> HTTPResponse | None:
     await view.ensure(narrowed(scope, selection.namespace, resource.namespaced))
     if ctx.request.method == "HEAD":
         return ctx.respond(b"")  # custom resources have it: the head of a stream, and no stream
-    fault = await _resume_fault(ctx, view, begin) if begin.resumes and not path_namespace else None
+    fault = await _late(ctx, view, begin.reach)
+    if begin.resumes and not path_namespace:
+        fault = await _resume_fault(ctx, view, begin)
     # A list of metadata is nothing that an event could show.
     form = None if representation.metadata_list else item_form(representation, options.include_object)
     table = view.meta.table
@@ -128,6 +132,20 @@ async def _open(ctx: RequestContext) -> WatchStream:
         return await WebSocketStream.open(request, handshake)
     warnings = [("Warning", warning_header(text)) for text in ctx.warnings]
     return await HttpStream.open(request, ctx.headers("application/json"), warnings)
+
+
+async def _late(ctx: RequestContext, view: ResourceView, rv: int) -> Exception | None:
+    """504 where the state that is to be shown first does not come in time.
+
+    Raises:
+        AskUpstream: upstream has it.
+    """
+    assert ctx.scope is not None
+    try:
+        await reach(view, rv, ctx.scope, ctx.replica.reached)
+    except TooLargeResourceVersion as error:
+        return error
+    return None
 
 
 async def _resume_fault(ctx: RequestContext, view: ResourceView, begin: StartPlan) -> Exception | None:

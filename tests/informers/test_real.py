@@ -22,7 +22,8 @@ from store.connection import Store
 from store.reader import Reader
 from tests.informers.eventually import until
 from tests.informers.upstream import widget_definition
-from tests.real.apiserver import RealApiServer, find_assets
+from tests.real.apiserver import RealApiServer
+from tests.real.every import every_server
 
 pytestmark = pytest.mark.real
 
@@ -30,13 +31,10 @@ CONFIG_MAPS = GVR("", "v1", "configmaps")
 WIDGETS = GVR("shop.example.com", "v1", "widgets")
 
 
-@pytest.fixture(scope="module")
-def api() -> Iterator[RealApiServer]:
+@pytest.fixture(scope="module", params=every_server())
+def api(request: pytest.FixtureRequest) -> Iterator[RealApiServer]:
     """A running API server."""
-    assets = find_assets()
-    if assets is None:
-        pytest.skip("no kube-apiserver here; see tests/real")
-    with RealApiServer(assets) as server:
+    with RealApiServer(request.param) as server:
         yield server
 
 

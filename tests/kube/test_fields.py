@@ -42,6 +42,12 @@ def test_supported_fields_pass(gvr: GVR, version: ServerVersion, selector: str) 
         (PODS, NEW, "metadata.uid", "field label not supported: metadata.uid"),
         (PODS, OLD, "spec.hostNetwork", "field label not supported: spec.hostNetwork"),
         (GVR("", "v1", "nodes"), NEW, "metadata.namespace", "field label not supported: metadata.namespace"),
+        (
+            GVR("certificates.k8s.io", "v1beta1", "podcertificaterequests"),
+            NEW,
+            "metadata.namespace",
+            "field label not supported: metadata.namespace",
+        ),
         (GVR("", "v1", "services"), OLD, "spec.type", f'"spec.type" {DEFAULT}'),
         (GVR("", "v1", "services"), NEW, "x", "field label not supported: x"),
         (GVR("apps", "v1", "replicasets"), NEW, "status.replicas", f'"status.replicas" {DEFAULT}'),

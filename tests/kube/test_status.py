@@ -105,13 +105,6 @@ NO_DETAILS: dict[str, object] | None = None
             {"retryAfterSeconds": 1},
             429,
         ),
-        (
-            status.request_timeout(),
-            "Timeout: request did not complete within the allotted timeout",
-            "Timeout",
-            {},
-            504,
-        ),
     ],
 )
 def test_errors_are_upstreams(
@@ -149,6 +142,17 @@ def test_errors_of_options_name_each_cause() -> None:
     double = json.loads(status.invalid_list_options([fault, other, fault]).body())
     assert double["message"] == 'ListOptions.meta.k8s.io "" is invalid: [a: Forbidden: x, b: Forbidden: x]'
     assert [cause["field"] for cause in double["details"]["causes"]] == ["a", "b", "a"]
+
+
+def test_a_deadline_that_has_passed_is_told_by_no_handler() -> None:
+    """A Status without kind and version, as text, whatever the form: the timeout is upstream's outermost filter."""
+    for form in ErrorForm:
+        rendered = status.request_timeout().render(form)
+        assert (rendered.status, rendered.headers) == (504, {"Content-Type": "text/plain; charset=utf-8"})
+        assert rendered.body == (
+            b'{"metadata":{},"status":"Failure","message":"Timeout: request did not complete within the allotted '
+            b'timeout","reason":"Timeout","details":{},"code":504}\n'
+        )
 
 
 def test_retry_after_is_a_header_too() -> None:

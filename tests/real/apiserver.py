@@ -1,8 +1,8 @@
 """A real kube-apiserver with its etcd on loopback, for the tests and benchmarks that compare with it.
 
-The binaries are looked for in `$KUBEBUILDER_ASSETS`, then where a local build leaves them
-(`~/.cache/real-apiserver/bin`). Nothing is downloaded: `find_assets` returns None where there are none,
-and whoever asked says aloud that it skips.
+The binaries are looked for in `$KUBEBUILDER_ASSETS`, then where local builds leave them
+(`~/.cache/real-apiserver*/bin`, see `tests/real/build.py`). Nothing is downloaded here: `find_assets` returns None
+where there are none, and whoever asked says aloud that it skips.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -27,6 +28,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+CACHE = Path.home() / ".cache"
+"""Local builds are in folders of it, `real-apiserver*/bin`."""
 
 READY_SECONDS = 90
 STOP_SECONDS = 10
@@ -37,17 +41,29 @@ TOKENS = {
     "alice-token": ("alice", ["capsule.clastix.io"]),
     "bob-token": ("bob", ["capsule.clastix.io"]),
     "carol-token": ("carol", []),
+    "dave-token": ("dave", []),
+    "html-token": ("a<b>&c", ["g"]),
 }
 
 
+def all_assets() -> list[Path]:
+    """Every folder with a `kube-apiserver` and an `etcd`, that of the environment first."""
+    named = os.environ.get("KUBEBUILDER_ASSETS", "")
+    candidates = [Path(named)] if named else []
+    candidates += sorted(folder / "bin" for folder in CACHE.glob("real-apiserver*"))
+    return [folder for folder in candidates if (folder / "kube-apiserver").exists() and (folder / "etcd").exists()]
+
+
 def find_assets() -> Path | None:
-    """The folder with `kube-apiserver` and `etcd`, or None."""
-    candidates = [os.environ.get("KUBEBUILDER_ASSETS", ""), str(Path.home() / ".cache" / "real-apiserver" / "bin")]
-    for candidate in filter(None, candidates):
-        folder = Path(candidate)
-        if (folder / "kube-apiserver").exists() and (folder / "etcd").exists():
-            return folder
-    return None
+    """The first of them, or None."""
+    return next(iter(all_assets()), None)
+
+
+@cache
+def version_of(assets: Path) -> str:
+    """`v1.20.2`, as the binary says."""
+    text = subprocess.run([assets / "kube-apiserver", "--version"], capture_output=True, text=True, check=True)
+    return text.stdout.split()[-1]
 
 
 @dataclass
@@ -79,8 +95,7 @@ class RealApiServer:
     @property
     def version(self) -> str:
         """`v1.20.2`, as the binary says."""
-        text = subprocess.run([self.assets / "kube-apiserver", "--version"], capture_output=True, text=True, check=True)
-        return text.stdout.split()[-1]
+        return version_of(self.assets)
 
     @property
     def pids(self) -> list[int]:

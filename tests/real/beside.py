@@ -10,20 +10,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from informers import worker
 from informers.settings import InformerSettings
 from kube.resources import GVR
+from kube.version import ServerVersion
 from server.app import running
 from server.replica import Replica
 from server.settings import ServerSettings
 from store.embedded import EmbeddedRedis
 from tests.real import corpus
-from tests.real.apiserver import RealApiServer, find_assets
+from tests.real.apiserver import RealApiServer, version_of
+from tests.real.questions import Question
 from tests.replay.wire import Answer, ask
 
-ALL_APIS = "--runtime-config=api/all=true"
+_ALL_APIS = "--runtime-config=api/all=true"
+_GATED_SINCE = ServerVersion(1, 36)
+_GATES = "ClusterTrustBundle", "PodCertificateRequest", "StorageVersionMigrator"
+"""Off by default, and what they guard was recorded."""
+
 SYNC_SECONDS = 120.0
 """For every resource of a full server to be in the store, on a loaded machine."""
 
@@ -38,6 +42,16 @@ class Beside:
     url: str
     served: list[GVR]
 
+    @property
+    def version(self) -> ServerVersion:
+        """Of the real one."""
+        return self.replica.version
+
+    async def ask(self, question: Question, target: str, *, real: bool) -> Answer:
+        """One request to one of them, with the question's headers and no others."""
+        url, tls = (self.real.url, self.tls) if real else (self.url, None)
+        return await ask(url, question.method, target, question.headers, tls=tls)
+
     async def ask_real(self, target: str, headers: dict[str, str], method: str = "GET") -> Answer:
         """What upstream says."""
         return await ask(self.real.url, method, target, _with_token(headers), tls=self.tls)
@@ -48,13 +62,10 @@ class Beside:
 
 
 @asynccontextmanager
-async def beside(directory: Path) -> AsyncIterator[Beside]:
-    """Bring both up, with the recorded objects in upstream's storage; skips where there is no API server."""
-    assets = find_assets()
-    if assets is None:
-        pytest.skip("no kube-apiserver here: see tests/real/apiserver.py")
+async def beside(assets: Path, directory: Path) -> AsyncIterator[Beside]:
+    """Bring both up, with the recorded objects in upstream's storage; `assets` has the API server's binaries."""
     (directory / "apiserver").mkdir()
-    real = RealApiServer(assets, directory / "apiserver", extra_flags=(ALL_APIS,))
+    real = RealApiServer(assets, directory / "apiserver", extra_flags=flags(version_of(assets)))
     redis = EmbeddedRedis()
     try:
         await asyncio.to_thread(real.start)
@@ -64,6 +75,13 @@ async def beside(directory: Path) -> AsyncIterator[Beside]:
     finally:
         await asyncio.to_thread(real.stop)
         await asyncio.to_thread(redis.stop)
+
+
+def flags(version: str) -> tuple[str, ...]:
+    """With which an API server of this version serves all that was recorded."""
+    if ServerVersion.parse(version) < _GATED_SINCE:
+        return (_ALL_APIS,)
+    return _ALL_APIS, f"--feature-gates={','.join(f'{gate}=true' for gate in _GATES)}"
 
 
 @asynccontextmanager
@@ -110,13 +128,31 @@ async def _synced(replica: Replica, served: list[GVR]) -> bool:
 
 async def _load(real: RealApiServer, tls: ssl.SSLContext) -> list[GVR]:
     """Fill the storage; returns what can be listed and watched then."""
-    await asyncio.to_thread(corpus.load, real.etcd, definitions=True)
-    wanted = {gvr for gvr, _ in corpus.objects()}
+    version = ServerVersion.parse(real.version)
+    await asyncio.to_thread(corpus.load, real.etcd, version, definitions=True)
+    wanted = {gvr for gvr, _ in corpus.objects(version)}
     async with asyncio.timeout(SYNC_SECONDS):
         while not wanted <= (served := await _served(real, tls)):
             await asyncio.sleep(0.5)
-    await asyncio.to_thread(corpus.load, real.etcd, definitions=False)
+    await asyncio.to_thread(corpus.load, real.etcd, version, definitions=False)
+    await _let_dave_read(real, tls)
     return sorted(served, key=str)
+
+
+async def _let_dave_read(real: RealApiServer, tls: ssl.SSLContext) -> None:
+    """Rights in one namespace, for some groups."""
+    api = "rbac.authorization.k8s.io"
+    readable = ["", "apps", "batch", "petro.example.io"]
+    rule = {"apiGroups": readable, "resources": ["*"], "verbs": ["get", "list", "watch"]}
+    reference = {"apiGroup": api, "kind": "Role", "name": "dave"}
+    for plural, more in (
+        ("roles", {"rules": [rule]}),
+        ("rolebindings", {"roleRef": reference, "subjects": [{"apiGroup": api, "kind": "User", "name": "dave"}]}),
+    ):
+        body = json.dumps({"metadata": {"name": "dave"}, **more}).encode()
+        headers = _with_token({"Content-Type": "application/json"})
+        answer = await ask(real.url, "POST", f"/apis/{api}/v1/namespaces/oil-prod/{plural}", headers, body, tls=tls)
+        assert answer.status == 201, answer.body
 
 
 async def _served(real: RealApiServer, tls: ssl.SSLContext) -> set[GVR]:

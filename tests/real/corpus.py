@@ -1,4 +1,4 @@
-"""The objects behind the recorded Tables of 1.20.2, put into a real API server's storage as they were.
+"""The objects behind the recorded Tables, put into the storage of a real API server of that age as they were.
 
 Through the API they would lose their creation times, their status, and whatever validation refuses today.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kube.resources import GVR
+from kube.version import ServerVersion
 from tests.tables.goldens import gvr_of, recordings
 
 _PREFIXES = {
@@ -24,29 +25,41 @@ _PREFIXES = {
     "customresourcedefinitions.apiextensions.k8s.io": "apiextensions.k8s.io/customresourcedefinitions",
     "apiservices.apiregistration.k8s.io": "apiregistration.k8s.io/apiservices",
 }
-"""Where 1.20 keeps what is not under the resource's own name."""
+"""Where API servers keep what is not under the resource's own name."""
 
-_FULLEST = ("horizontalpodautoscalers.v2beta2.autoscaling", "cronjobs.v1beta1.batch", "ingresses.v1.networking.k8s.io")
+_FULLEST = (
+    "horizontalpodautoscalers.v2beta2.autoscaling",
+    "horizontalpodautoscalers.v2.autoscaling",
+    "cronjobs.v1beta1.batch",
+    "ingresses.v1.networking.k8s.io",
+)
 """Of resources with several versions the one that loses nothing; of all others the first that was recorded."""
 
 _ELSEWHERE = ("events.events.k8s.io", "ingresses.extensions")
 """The same objects as those of another group."""
 
 
-def load(etcd: str, *, definitions: bool) -> int:
-    """Put the definitions of custom resources, or all other objects, into etcd (its URL); returns how many."""
+_RECORDED = ("v1.20.2", "v1.36.2")
+
+
+def load(etcd: str, version: ServerVersion, *, definitions: bool) -> int:
+    """Put the definitions of custom resources, or all other objects, into etcd (its URL); returns how many.
+
+    `version`: of the API server that is to read them.
+    """
     count = 0
-    for gvr, obj in objects():
+    for gvr, obj in objects(version):
         if (gvr.resource == "customresourcedefinitions") is definitions:
             _put(etcd, _key(gvr, obj["metadata"]), obj)
             count += 1
     return count
 
 
-def objects() -> Iterator[tuple[GVR, dict[str, Any]]]:
-    """Every recorded object once, without what storage does not hold."""
+def objects(version: ServerVersion) -> Iterator[tuple[GVR, dict[str, Any]]]:
+    """Every object that was recorded of the nearest version, once, without what storage does not hold."""
     chosen: dict[str, GVR] = {}
-    tables = {gvr_of(name): entry["table"] for name, entry in recordings("v1.20.2").items()}
+    nearest = min(_RECORDED, key=lambda recorded: abs(ServerVersion.parse(recorded).minor - version.minor))
+    tables = {gvr_of(name): entry["table"] for name, entry in recordings(nearest).items()}
     for gvr in tables:
         if str(gvr) in _FULLEST or gvr.group_resource not in chosen:
             chosen[gvr.group_resource] = gvr

@@ -14,6 +14,7 @@ import pytest
 from kube import paths
 from kube.resources import GVR
 from tests.real.beside import Beside, beside
+from tests.real.every import every_server
 from tests.replay.comparison import between
 
 pytestmark = pytest.mark.real
@@ -99,11 +100,12 @@ INDENTED_OTHERWISE = ("/customresourcedefinitions", "/storageversions")
 """Indented by 1.20, they tell a Go struct without fields from an empty map; both are `{}` in what larder holds."""
 
 
+@pytest.mark.parametrize("assets", every_server())
 @pytest.mark.asyncio
 @pytest.mark.timeout(600)
-async def test_reads_have_the_same_bytes(tmp_path: Path) -> None:
+async def test_reads_have_the_same_bytes(assets: Path, tmp_path: Path) -> None:
     """Lists, gets, Tables, metadata, YAML, pages and refusals of every kind, for an administrator."""
-    async with beside(tmp_path) as both:
+    async with beside(assets, tmp_path) as both:
         questions = [question for gvr in both.served for question in await _about(both, gvr)]
         questions += [(case[0], case[1], case[2] if len(case) == 3 else {}) for case in CASES]
         room = asyncio.Semaphore(AT_ONCE)

@@ -14,7 +14,8 @@ import pytest
 
 from kube.resources import GVR, Resource
 from kube.version import ServerVersion
-from tests.real.apiserver import RealApiServer, find_assets
+from tests.real.apiserver import RealApiServer
+from tests.real.every import every_server
 from tests.server.understanding import Served, Server, Undecided
 
 pytestmark = pytest.mark.real
@@ -124,13 +125,10 @@ class Upstream:
         self._connection = self._connect()
 
 
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[tuple[Upstream, Server]]:
+@pytest.fixture(scope="module", params=every_server())
+def upstream(request: pytest.FixtureRequest) -> Iterator[tuple[Upstream, Server]]:
     """The server with two custom resources, and what it serves."""
-    assets = find_assets()
-    if assets is None:
-        pytest.skip("no kube-apiserver and etcd: set KUBEBUILDER_ASSETS")
-    with RealApiServer(assets) as real:
+    with RealApiServer(request.param) as real:
         asked = Upstream(real)
         for kind, scope in (("Widget", "Namespaced"), ("Gadget", "Cluster")):
             definition = _definition(kind, scope)

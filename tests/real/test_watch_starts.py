@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.real.every import every_server
 from tests.real.test_watches import FORMS, PLACES, SELECTORS, _present, _quiet, both, comparable
 
 pytestmark = pytest.mark.real
@@ -15,11 +17,12 @@ WRITES = 120
 WATCHERS = 120
 
 
+@pytest.mark.parametrize("assets", every_server())
 @pytest.mark.asyncio
 @pytest.mark.timeout(240)
-async def test_watches_from_random_versions_get_the_same_lines(tmp_path: Any) -> None:
+async def test_watches_from_random_versions_get_the_same_lines(assets: Path, tmp_path: Path) -> None:
     """Random paths, selectors, forms and start versions: some catch up from history, some from a moment ago."""
-    async with both(tmp_path) as pair:
+    async with both(assets, tmp_path) as pair:
         await pair.write()
         await asyncio.sleep(1)
         starts = [await _present(pair)]

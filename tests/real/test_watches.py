@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -21,7 +22,8 @@ from kube.resources import GVR
 from server.app import running
 from server.settings import ServerSettings
 from store.embedded import EmbeddedRedis
-from tests.real.apiserver import RealApiServer, find_assets
+from tests.real.apiserver import RealApiServer
+from tests.real.every import every_server
 
 pytestmark = pytest.mark.real
 
@@ -133,11 +135,8 @@ class Both:
 
 
 @asynccontextmanager
-async def both(tmp_path: Any) -> AsyncIterator[Both]:
-    """Bring both up."""
-    assets = find_assets()
-    if assets is None:
-        pytest.skip("no kube-apiserver here: see tests/real/apiserver.py")
+async def both(assets: Path, tmp_path: Path) -> AsyncIterator[Both]:
+    """Bring both up; `assets` has the API server's binaries."""
     server = RealApiServer(assets, tmp_path / "apiserver")
     (tmp_path / "apiserver").mkdir()
     await asyncio.to_thread(server.start)
@@ -217,11 +216,12 @@ def comparable(line: bytes) -> bytes:
     return _AGE.sub(b'"<age>"', line)
 
 
+@pytest.mark.parametrize("assets", every_server())
 @pytest.mark.asyncio
 @pytest.mark.timeout(240)
-async def test_random_writes_seen_both_ways(tmp_path: Any) -> None:
+async def test_random_writes_seen_both_ways(assets: Path, tmp_path: Path) -> None:
     """Watchers with all kinds of paths, selectors and forms get the same lines from both servers."""
-    async with both(tmp_path) as pair:
+    async with both(assets, tmp_path) as pair:
         for _ in range(20):
             await pair.write()
         await asyncio.sleep(1)
@@ -251,11 +251,12 @@ async def test_random_writes_seen_both_ways(tmp_path: Any) -> None:
         assert told > 5000
 
 
+@pytest.mark.parametrize("assets", every_server())
 @pytest.mark.asyncio
 @pytest.mark.timeout(120)
-async def test_initial_events_and_refusals(tmp_path: Any) -> None:
+async def test_initial_events_and_refusals(assets: Path, tmp_path: Path) -> None:
     """A watch without an RV shows the same objects (an old server in no order), and what is wrong is refused alike."""
-    async with both(tmp_path) as pair:
+    async with both(assets, tmp_path) as pair:
         for _ in range(20):
             await pair.write()
         await asyncio.sleep(1)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kube.paths import parse
+from kube.resources import GVR
 from kube.version import ServerVersion
 from server import deprecations
 from tests.replay.world import cases
@@ -37,6 +38,19 @@ def test_built_in_warnings_are_those_that_were_recorded() -> None:
         assert deprecations.built_in(info.gvr, kind, ServerVersion(1, 36)) == text
         compared += 1
     assert compared > 30
+
+
+def test_alphas_and_betas_beside_what_is_preferred_warn_too() -> None:
+    """Nothing takes the place of some; others name the version that does."""
+    latest = ServerVersion(1, 36)
+    bundles = GVR("certificates.k8s.io", "v1alpha1", "clustertrustbundles")
+    assert deprecations.built_in(bundles, "ClusterTrustBundle", latest) == (
+        "certificates.k8s.io/v1alpha1 ClusterTrustBundle is deprecated in v1.34+, unavailable in v1.37+"
+    )
+    schemas = GVR("flowcontrol.apiserver.k8s.io", "v1beta3", "flowschemas")
+    assert deprecations.built_in(schemas, "FlowSchema", latest).endswith(
+        "; use flowcontrol.apiserver.k8s.io/v1 FlowSchema"
+    )
 
 
 @pytest.mark.parametrize(("minor", "warned"), [(20, False), (32, False), (33, True), (36, True)])

@@ -108,7 +108,7 @@ async def _ask(views: Views, path: str, accept: str | None, headers: dict[str, s
         accept, verb=verb, custom=custom, query=info.query, user_agent=agent, version=VERSION
     )
     request: Any = SimpleNamespace(headers=headers)
-    replica: Any = SimpleNamespace(views=views, clock=lambda: views.now, version=VERSION)
+    replica: Any = SimpleNamespace(views=views, clock=lambda: views.now, version=VERSION, reached=_never)
     ctx = RequestContext(
         replica, request, ANONYMOUS, Credential(CredentialKind.NONE), info, "audit", resource, ALL, representation
     )
@@ -118,6 +118,10 @@ async def _ask(views: Views, path: str, accept: str | None, headers: dict[str, s
     selectable = tuple(f["jsonPath"] for f in definitions().get(info.gvr, {}).get("selectableFields", ()))
     ctx.options = list_options.parse(info, info.query, VERSION, resource, custom=custom, selectable=selectable)
     return await list_objects(ctx)
+
+
+async def _never(_rv: int) -> bool:
+    return False
 
 
 GROUPS = (

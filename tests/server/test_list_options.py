@@ -283,25 +283,36 @@ INVALID = 'resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "ab
         ("limit=1", PODS, "list", OLD, 400, f"invalid resource version: {INVALID}"),
         ("resourceVersionMatch=Exact", PODS, "list", OLD, 400, f"invalid resource version: {INVALID}"),
         ("", EVENTS, "list", OLD, 400, f"invalid resource version: {INVALID}"),
+        ("limit=5&resourceVersionMatch=NotOlderThan", PODS, "list", OLD, 400, f"invalid resource version: {INVALID}"),
         ("", PODS, "get", NEW, 500, INVALID),
+        ("", EVENTS, "get", NEW, 400, f"invalid resource version: {INVALID}"),
         ("", PODS, "watch", NEW, 500, INVALID),
     ],
 )
 def test_versions_that_are_none(
     target: str, resource: Resource, verb: str, version: ServerVersion, code: int, message: str
 ) -> None:
-    """Lists from etcd, and all lists from 1.33 on, answer 400; everything else an unclassified 500."""
+    """What comes from etcd, and all lists from 1.33 on, answer 400; everything else an unclassified 500."""
     options = _parse(f"?resourceVersion=abc&{target}", version, resource)
     with pytest.raises(StatusError) as caught:
         list_options.resource_version(
             options.resource_version,
             verb=verb,
             version=version,
-            from_etcd=list_options.served_by_etcd(options, resource, version),
+            from_etcd=list_options.served_by_etcd(options, resource.gvr, version),
         )
     assert (caught.value.code, caught.value.message) == (code, message)
     assert caught.value.reason == ("BadRequest" if code == 400 else "")
     assert list_options.resource_version("0007", verb=verb, version=version) == 7
+
+
+def test_until_1_28_the_version_was_looked_at_before_the_token() -> None:
+    """Beside a continue token, a version that is none is refused first by old servers, and by new ones afterwards."""
+    options = ListOptions(continue_token="x", resource_version="abc")
+    list_options.check_version_of_page(options, ServerVersion(1, 29))
+    with pytest.raises(StatusError) as caught:
+        list_options.check_version_of_page(options, ServerVersion(1, 28))
+    assert (caught.value.code, caught.value.message) == (400, f"invalid resource version: {INVALID}")
 
 
 def test_tokens_and_versions_exclude_each_other() -> None:
@@ -328,7 +339,7 @@ def test_gets() -> None:
         ("/api/v1/pods?timeout=5s", NEW, 5.0),
         ("/api/v1/pods?timeout=90s", NEW, 60.0),
         ("/api/v1/pods?timeout=0s", NEW, 60.0),
-        ("/api/v1/pods?timeout=-1s", NEW, -1.0),
+        ("/api/v1/pods?timeout=-1s", NEW, 60.0),
         ("/api/v1/pods?timeout=x", OLD, 60.0),
         ("/api/v1/pods?watch=1&timeout=x", NEW, None),
         ("/api/v1/namespaces/a/pods/x/log?timeout=x", NEW, None),

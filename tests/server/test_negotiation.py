@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kube.query import Query
 from kube.resources import GVR
-from kube.status import ApiError, ErrorForm, NotAcceptable
+from kube.status import ApiError, ErrorForm, NotAcceptable, StatusError
 from kube.version import ServerVersion
 from server import negotiation
 from server.negotiation import Form, Representation, error_form, gzip_accepted
@@ -191,7 +191,15 @@ def test_metadata_must_have_the_shape_of_the_answer() -> None:
     )
     assert refusal(METADATA, "list", events, "Event").endswith("(*core.EventList)")
     assert refusal(METADATA, "list", PODS, "Pod", custom=True).endswith("(*unstructured.UnstructuredList)")
-    assert refusal(METADATA_LIST, "get", PODS, "Pod", custom=True).endswith("(*unstructured.Unstructured)")
+
+
+def test_a_custom_resource_passes_for_a_list_until_its_items_are_looked_for() -> None:
+    """Its metadata as a list's is an unclassified 500: upstream's untyped object has the methods of a list."""
+    with pytest.raises(StatusError) as caught:
+        negotiation.check_shape(
+            _negotiate(METADATA_LIST, verb="get"), verb="get", custom=True, gvr=GVR("a.io", "v1", "as"), kind="A"
+        )
+    assert (caught.value.code, caught.value.reason, caught.value.message) == (500, "", "content is not a list")
 
 
 def test_metadata_of_the_right_shape_passes() -> None:

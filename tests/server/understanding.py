@@ -88,6 +88,6 @@ class Server(NamedTuple):
             options.resource_version,
             verb=info.verb,
             version=self.version,
-            from_etcd=list_options.served_by_etcd(options, resource, self.version),
+            from_etcd=list_options.served_by_etcd(options, resource.gvr, self.version),
         )
         return options.include_object

@@ -84,6 +84,8 @@ def test_zero_rows_and_identity() -> None:
     """A bookmark's row is an empty name and nulls; the digest is that of the columns."""
     columns = [{"name": "A", "type": "string", "jsonPath": ".a"}, {"name": "Age", "type": "date", "jsonPath": ".b"}]
     assert printed(crd_printer(columns).zero_row(), NOW)["cells"] == ["", None, None]
+    kinds = crd_printer([{"name": "Kind", "type": "string", "jsonPath": ".kind"}])
+    assert printed(kinds.zero_row(kind="Well", apiVersion="petro.io/v1"), NOW)["cells"] == ["", "Well"]
     assert crd_printer(columns).digest == crd_printer(list(columns)).digest
     assert crd_printer(columns).digest != crd_printer(columns[:1]).digest
     assert not crd_printer(columns).null_rows

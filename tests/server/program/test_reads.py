@@ -66,6 +66,39 @@ async def test_answers_from_the_cache_say_so(stored: Stored, start: Start) -> No
         assert missing.headers["audit-id"]
 
 
+async def test_what_the_router_refuses_has_no_warning(
+    stored: Stored, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a deprecated resource answers and errors carry the Warning, except a 404, 405 or 406 of the router's."""
+    monkeypatch.setattr("server.deprecations.built_in", lambda *_: "it is old")
+    await stored.load(*world())
+    server = await start()
+    async with client(server, "bob-token") as bob:
+        for path, accept, code, warnings in (
+            ("/api/v1/pods", "application/json", 200, 1),
+            ("/api/v1/pods?limit=x", "application/json", 400, 1),
+            ("/api/v1/pods", "application/json;as=Foo;v=v1;g=x", 406, 1),
+            ("/api/v1/pods", "text/html", 406, 0),
+            ("/api/v1/pods/x", "application/json", 404, 0),
+        ):
+            answer = await bob.get(path, headers={"Accept": accept})
+            assert (answer.status_code, len(answer.headers.get_list("warning"))) == (code, warnings), path
+        refused = await bob.request("HEAD", "/api/v1/pods")
+        assert (refused.status_code, refused.headers.get_list("warning")) == (405, [])
+
+
+async def test_paths_that_begin_with_two_slashes_are_forwarded(
+    stored: Stored, start: Start, upstream: ScriptedUpstream
+) -> None:
+    """Upstream authorizes them as those of a resource, and then finds none there."""
+    await stored.load(*world())
+    server = await start()
+    async with client(server, "bob-token") as bob:
+        await bob.get(f"http://127.0.0.1:{server.port}//api/v1/pods")
+        await bob.request("OPTIONS", f"http://127.0.0.1:{server.port}//api/v1/pods")
+    assert len(upstream.forwarded) == 2
+
+
 async def test_who_is_nobody_is_unauthorized(stored: Stored, start: Start, upstream: ScriptedUpstream) -> None:
     """No credential, a wrong token and credentials of another kind are all 401, for every path."""
     await stored.load(*world())

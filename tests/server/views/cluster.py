@@ -176,11 +176,17 @@ class Replica:
     def __init__(self, store: Store, **settings: Any) -> None:
         self.now = 1060.0
         self.version = VERSION
+        self.known = 0
+        """The RV that some other resource is at."""
         self.views = Views(store, Reader(store), clock=self.clock, **settings)
 
     def clock(self) -> float:
         """The time, which stands still until a test moves it."""
         return self.now
+
+    async def reached(self, rv: int) -> bool:
+        """Whether upstream must be at an RV already."""
+        return rv <= self.known
 
     async def __aenter__(self) -> Self:
         await self.views.__aenter__()

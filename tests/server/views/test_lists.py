@@ -435,6 +435,32 @@ async def test_future_versions_are_refused_as_upstream_does(pods: Cluster) -> No
 
 
 @pytest.mark.asyncio
+async def test_versions_that_another_resource_is_at_are_upstreams_to_answer(pods: Cluster) -> None:
+    """A list, a page and a get at an RV that exists elsewhere ask upstream; who may not ask it waits for the store."""
+    await pods.put("a", "pod-0")
+    rv = pods.position + 1
+    async with Replica(pods.store) as replica:
+        replica.known = rv
+        for path, query in ((PATH, {}), (PATH, {"limit": 1}), ("/api/v1/namespaces/a/pods/pod-0", {})):
+            with pytest.raises(AskUpstream):
+                await replica.body(path, resourceVersion=rv, **query)
+        waiting = asyncio.create_task(replica.list(PATH, scope=Scope.of_namespaces(["a"]), resourceVersion=rv))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        await pods.put("a", "pod-1")
+        assert len((await waiting).items) == 2
+
+
+@pytest.mark.asyncio
+async def test_names_that_cannot_be_stored_are_refused_before_anything_is_read(pods: Cluster) -> None:
+    """A get of `..` is a bad request, also where its RV is none."""
+    async with Replica(pods.store) as replica:
+        for query in ({}, {"resourceVersion": "x"}):
+            with pytest.raises(status.BadRequest, match="Name parameter invalid"):
+                await replica.body("/api/v1/namespaces/a/pods/..", **query)
+
+
+@pytest.mark.asyncio
 async def test_a_resource_that_is_loaded_anew_is_served_from_memory(pods: Cluster) -> None:
     """While the store has lost a resource, who holds it serves it, as stale; who does not forwards. Then all is new."""
     await pods.put("a", "pod-0")

@@ -76,6 +76,7 @@ class Served:
         self.replica: Any = SimpleNamespace(
             views=SimpleNamespace(open=self._open, kept=KEPT),
             reader=SimpleNamespace(rv_time=self._rv_time),
+            reached=self._reached,
             control=self.control,
             watches=world.watches,
             metrics=self.metrics,
@@ -85,6 +86,9 @@ class Served:
 
     async def _open(self, _gvr: object) -> object:
         return self.world.view
+
+    async def _reached(self, _rv: int) -> bool:
+        return False
 
     async def _rv_time(self, _gvr: object, _rv: int) -> int | None:
         return self.rv_time
