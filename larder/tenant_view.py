@@ -103,6 +103,7 @@ class Kubectl:
         process = await asyncio.create_subprocess_exec(
             *self._command("get", resource, "-A", "--watch-only", "--output-watch-events", "--no-headers"),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the demonstration, which ends it
         )  # fmt: skip
         assert process.stdout is not None
         try:
@@ -119,6 +120,7 @@ class Kubectl:
         process = await asyncio.create_subprocess_exec(
             *self._command(*arguments),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
         )  # fmt: skip
         async with asyncio.timeout(LIMIT_SECONDS):
             output, _ = await process.communicate(stdin)

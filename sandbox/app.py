@@ -83,7 +83,7 @@ class Sandbox:
         if self.faults.down:
             raise ConnectionCut
         info = paths.parse(request.method, request.path, request.query_string, render.SERVER_VERSION)
-        self.ledger.note(info, request.headers.get("user-agent", ""))
+        self.ledger.note(info, request.headers.get("user-agent", ""), request.headers.get("accept", ""))
         await self.faults.wait_while_paused()
         resource = info.gvr.resource if info.gvr else ""
         if code := self.faults.take_failure(resource, info.verb):

@@ -15,11 +15,16 @@ CLIENT = "client"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Kind:
-    """What is counted together. `resource` is that of discovery (`pods`, `deployments.apps`), or the path."""
+    """What is counted together.
+
+    `resource` is that of discovery (`pods`, `deployments.apps`), or the path; `form` is "Table" for what was asked
+    for as one, and "version" for a list of a single object: who asks for one wants to know the newest version.
+    """
 
     cause: str
     verb: str
     resource: str
+    form: str = ""
 
 
 @dataclass
@@ -28,8 +33,8 @@ class Ledger:
 
     counts: Counter[Kind] = field(default_factory=Counter)
 
-    def note(self, info: RequestInfo, user_agent: str) -> None:
-        """Count one request."""
+    def note(self, info: RequestInfo, user_agent: str, accept: str = "") -> None:
+        """Count one request, by what two of its headers say."""
         cause = next((name for name in (INFORMER, SERVER) if user_agent.startswith(name)), CLIENT)
         if info.is_resource and info.gvr is not None:
             resource = info.gvr.group_resource
@@ -37,7 +42,8 @@ class Ledger:
                 resource = f"{resource}/{info.subresource}"
         else:
             resource = _path_kind(info.path)
-        self.counts[Kind(cause, info.verb, resource)] += 1
+        form = "Table" if "as=Table" in accept else "version" if info.query.get("limit") == "1" else ""
+        self.counts[Kind(cause, info.verb, resource, form)] += 1
 
     def clear(self) -> None:
         """Start counting anew."""
@@ -46,8 +52,16 @@ class Ledger:
     def rows(self) -> list[dict[str, str | int]]:
         """Every count, in order of cause, resource and verb."""
         return [
-            {"cause": kind.cause, "verb": kind.verb, "resource": kind.resource, "requests": count}
-            for kind, count in sorted(self.counts.items(), key=lambda one: (one[0].cause, one[0].resource, one[0].verb))
+            {
+                "cause": kind.cause,
+                "verb": kind.verb,
+                "resource": kind.resource,
+                "form": kind.form,
+                "requests": count,
+            }
+            for kind, count in sorted(
+                self.counts.items(), key=lambda one: (one[0].cause, one[0].resource, one[0].verb, one[0].form)
+            )
         ]
 
     def reads_by(self, cause: str, *resources: str) -> int:
