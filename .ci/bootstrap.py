@@ -17,13 +17,21 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(os.environ.get("VENV", str(ROOT / ".venv")))
 PYTHON = VENV / "bin" / "python"
 OLDEST = (3, 11)
+PARTS_THERE = """
+import re
+from importlib.metadata import requires, version
+for need in requires("larder"):
+    "extra ==" in need or version(re.match(r"[\\w.-]+", need)[0])
+"""
+"""Fails where larder, or a package that it needs, has gone from the environment."""
 NAMES = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
 
 
 def main() -> int:
     extra = sys.argv[1] if len(sys.argv) > 1 else ""
     done = VENV / f".installed-{extra or 'run'}"
-    if done.exists() and done.stat().st_mtime >= (ROOT / "pyproject.toml").stat().st_mtime:
+    current = done.exists() and done.stat().st_mtime >= (ROOT / "pyproject.toml").stat().st_mtime
+    if current and runs([str(PYTHON), "-c", PARTS_THERE]):
         return 0
     if not works(PYTHON):
         say(f"[1/2] a virtual environment in {VENV.name}/ ...")
@@ -96,6 +104,7 @@ def install(what: str) -> None:
 def follow(command: list[str]) -> bool:
     """Run pip and show how far it is: one moving line in a terminal, a few lines elsewhere."""
     terminal = sys.stdout.isatty()
+    width = min(100, shutil.get_terminal_size().columns - 1)
     started = time.monotonic()
     shown, seen, errors = 0.0, 0, []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -107,7 +116,7 @@ def follow(command: list[str]) -> bool:
                 now = time.monotonic()
                 text = f"      {int(now - started):3d} s  {seen:3d} packages looked at, now {' '.join(words[:2])}"
                 if terminal:
-                    sys.stdout.write(f"\r{text[:100]:100}")
+                    sys.stdout.write(f"\r{text[:width]:{width}}")
                     sys.stdout.flush()
                 elif now - shown > 10:
                     shown = now
@@ -115,7 +124,7 @@ def follow(command: list[str]) -> bool:
             elif "ERROR" in line or "error:" in line:
                 errors.append(line.rstrip())
     if terminal:
-        sys.stdout.write("\r" + " " * 100 + "\r")
+        sys.stdout.write("\r" + " " * width + "\r")
     if process.returncode:
         say("\n".join(errors[:20]) or "pip failed without a word")
     else:
@@ -140,4 +149,9 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        # What is there by now stays, and the next run goes on from it.
+        say("\nstopped; the same command goes on where this one ended")
+        sys.exit(130)
