@@ -183,7 +183,9 @@ class Worker:
         missing = sorted(str(gvr) for gvr, meta in metas.items() if not meta.readable)
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         waiting = "" if documented else "discovery and OpenAPI documents are not stored yet"
-        before, self._unready = self._unready, f"not synced: {', '.join(missing[:5])}{more}" if missing else waiting
+        before, self._unready = self._unready, waiting
+        if missing:
+            self._unready = f"not synced: {len(missing)} of {len(metas)}: {', '.join(missing[:5])}{more}"
         if before and not self._unready:
             log.info("all %d covered resources are synced", len(metas))
 

@@ -30,6 +30,15 @@ ADDRESSES = {"listen", "metrics_listen"}
 
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "array": "a list"}
 
+METAVARS = {
+    **dict.fromkeys(("kubeconfig", "tls_cert", "tls_key", "client_ca"), "FILE"),
+    **dict.fromkeys(ADDRESSES, "HOST:PORT"),
+    **dict.fromkeys(("context", "prefix", "worker_id"), "NAME"),
+    "redis_url": "URL",
+    "directory": "FOLDER",
+}
+"""What stands for a value in the help, where its type does not say it."""
+
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -69,7 +78,7 @@ def add_options(parser: argparse.ArgumentParser, struct: type[msgspec.Struct], h
         elif kind is list:
             parser.add_argument(option, action="append", default=None, metavar="A,B", help=note)
         else:
-            parser.add_argument(option, default=None, metavar=_metavar(kind), help=note)
+            parser.add_argument(option, default=None, metavar=METAVARS.get(field.name) or _metavar(kind), help=note)
 
 
 def load(

@@ -50,9 +50,11 @@ class Part:
         while not self.stopping:
             started = time.monotonic()
             with self.log.open("ab") as log:
+                # A session of its own: Ctrl-C reaches the parent alone, which ends the parts in order.
                 self.process = await asyncio.create_subprocess_exec(
-                    *self.command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent
-                )
+                    *self.command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                    start_new_session=True, preexec_fn=_die_with_parent,
+                )  # fmt: skip
             code = await self.process.wait()
             if self._told_to_stop():
                 return
@@ -92,6 +94,5 @@ def _how(code: int) -> str:
 
 def _die_with_parent() -> None:
     """Runs in the child: have the kernel send it SIGTERM when the parent is gone (Linux; elsewhere nothing)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends the parts in order
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

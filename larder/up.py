@@ -18,14 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-import yaml
 from rich.console import Console
-from rich.table import Table
 
-from larder import haproxy
+from kube import credentials
+from kube import kubeconfig as kubeconfig_files
+from kube.client import UpstreamClient
+from larder import haproxy, kubeconfigs
 from larder.supervise import Part
 from larder.up_settings import UpSettings
-from sandbox import kubeconfig
+from sandbox import company, kubeconfig
 from sandbox.certificates import Authority
 from store.embedded import EmbeddedRedis
 
@@ -46,7 +47,8 @@ class Stack:
     """Everything on one machine. `async with Stack(settings, say) as stack:` returns when all parts are ready.
 
     `url` is where larder is reached, `ca` the PEM that its certificate is checked with (None: the system's),
-    `kubeconfigs` maps users to files that lead there, `parts` are the running processes by name.
+    `kubeconfigs` maps users to files that lead there, `parts` are the running processes by name; `replicas` are the
+    URLs of the servers themselves, and `health` the addresses (`HOST:PORT`) of their probes and metrics.
     """
 
     settings: UpSettings
@@ -59,6 +61,7 @@ class Stack:
     kubeconfigs: dict[str, Path] = field(default_factory=dict)
     upstream_kubeconfig: str = ""
     replicas: list[str] = field(default_factory=list)
+    health: list[str] = field(default_factory=list)
     parts: dict[str, Part] = field(default_factory=dict)
     _stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     _keepers: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -67,10 +70,14 @@ class Stack:
         """Start everything.
 
         Raises:
+            CredentialsError, OSError: the kubeconfig leads nowhere, or the address to listen at is taken.
             NotReady, StoreUnavailable: a part does not come up.
         """
         async with contextlib.AsyncExitStack() as stack:
             self._stack = stack
+            self._listen = _free(self.settings.listen)
+            if self.settings.kubeconfig:
+                credentials.load(self.settings.kubeconfig)
             self.directory = self._directory(stack)
             if self.settings.redis_url:
                 self.redis_url = self.settings.redis_url
@@ -81,7 +88,7 @@ class Stack:
                 self.redis_url = redis.start()
             await self._start_upstream()
             await self._start_informer()
-            await self._start_servers()
+            await self._start_servers(await self._client_ca())
             await self._start_proxy()
             self._write_kubeconfigs()
             self._stack = stack.pop_all()
@@ -128,36 +135,60 @@ class Stack:
         part = self._start("informer", ["informer", *options])
         await self._until(part, "an informer: lists everything once, then watches", lambda: probe(health))
 
-    async def _start_servers(self) -> None:
+    async def _client_ca(self) -> str | None:
+        """The file with the authorities of client certificates, where anybody has one.
+
+        Raises:
+            UpstreamError: the cluster does not answer.
+        """
+        if self.settings.client_ca or not self.settings.kubeconfig:
+            return self.settings.client_ca
+        if not kubeconfigs.has_certificate(_context(Path(self.settings.kubeconfig))):
+            return None
+        login = credentials.load(self.settings.kubeconfig)
+        async with UpstreamClient(login, user_agent="larder-up") as client:
+            found = await kubeconfigs.client_authorities(client)
+        if found is None:
+            self.say("the cluster does not tell the authorities of its client certificates: name them with --client-ca")
+            return None
+        path = self.directory / "client-ca.crt"
+        path.write_text(found)
+        return str(path)
+
+    async def _start_servers(self, client_ca: str | None) -> None:
         certificate, key = self._certificate()
         waiting = []
         for number in range(1, self.settings.replicas + 1):
             direct = number == 1 and not self._proxied()
-            api = _with_port(self.settings.listen) if direct else f"127.0.0.1:{free_port()}"
+            api = self._listen if direct else f"127.0.0.1:{free_port()}"
             health = f"127.0.0.1:{free_port()}"
             options = ["--kubeconfig", self.upstream_kubeconfig, "--redis-url", self.redis_url]
             options += ["--listen", api, "--metrics-listen", health, "--tls-cert", certificate, "--tls-key", key]
             options += ["--tenant-label", ",".join(self.settings.tenant_label)]
             options += ["--max-staleness", str(self.settings.max_staleness)]
+            options += ["--client-ca", client_ca] if client_ca else []
             part = self._start(f"replica-{number}", ["server", *options])
             self.replicas.append(f"https://{api}")
             waiting.append((part, health, api))
         for part, health, _ in waiting:
             await self._until(part, part.name, lambda health=health: probe(health))  # type: ignore[misc]
-        self._targets = [(api, health) for _, health, api in waiting]
-        self.url = self.replicas[0]
+            self.health.append(health)
+        self.url = _url(self.replicas[0].removeprefix("https://"))
 
     async def _start_proxy(self) -> None:
         if not self._proxied():
             return
         program = haproxy.found()
         assert program is not None
-        listen = _with_port(self.settings.listen)
+        listen = self._listen
         path = self.directory / "haproxy.cfg"
-        part = self._start("haproxy", haproxy.command(program, path, listen, self._targets), program=True)
+        targets = [
+            (url.removeprefix("https://"), health) for url, health in zip(self.replicas, self.health, strict=True)
+        ]
+        part = self._start("haproxy", haproxy.command(program, path, listen, targets), program=True)
         host, _, port = listen.rpartition(":")
         await self._until(part, "HAProxy in front of them", lambda: _connects(host, int(port)))
-        self.url = f"https://{listen}"
+        self.url = _url(listen)
 
     def _proxied(self) -> bool:
         return self.settings.haproxy and self.settings.replicas > 1 and haproxy.found() is not None
@@ -180,16 +211,8 @@ class Stack:
 
     def _rewrite(self, source: Path, target: Path, user: str) -> None:
         """The same user and credentials, but towards larder."""
-        document = yaml.safe_load(source.read_text())
-        current = document["current-context"]
-        context = next(entry["context"] for entry in document["contexts"] if entry["name"] == current)
-        account = next(entry["user"] for entry in document["users"] if entry["name"] == context["user"])
-        made = yaml.safe_load(kubeconfig.text(self.url, self.ca or b"", context["user"]))
-        made["users"][0]["user"] = account
-        made["contexts"][0]["context"]["namespace"] = context.get("namespace", "default")
-        if self.ca is None:
-            del made["clusters"][0]["cluster"]["certificate-authority-data"]
-        self.kubeconfigs[user] = kubeconfig.write(target, yaml.safe_dump(made, sort_keys=False))
+        text = kubeconfigs.towards(_context(source), self.url, self.ca)
+        self.kubeconfigs[user] = kubeconfig.write(target.absolute(), text)
 
     def _start(self, name: str, arguments: list[str], *, program: bool = False) -> Part:
         command = arguments if program else [sys.executable, "-m", "larder", *arguments]
@@ -200,6 +223,8 @@ class Stack:
         return part
 
     async def _end(self, name: str) -> None:
+        for part in self.parts.values():
+            part.stopping = True  # those whose turn has not come may end by themselves, and stay so
         await self.parts[name].stop()
         keeper = self._keepers[name]
         keeper.cancel()
@@ -214,9 +239,10 @@ class Stack:
                 while text := await asyncio.to_thread(problem):
                     if part.restarts:
                         raise NotReady(f"{part.name} does not start:\n{part.last_words()}")
-                    if text != told and text.startswith("not synced"):
-                        self.say(f"  {text}")
-                        told = text
+                    count = ":".join(text.split(":")[:2])
+                    if count != told and text.startswith("not synced"):
+                        self.say(f"  {count}")
+                        told = count
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise NotReady(
@@ -225,47 +251,46 @@ class Stack:
 
 
 async def up(settings: UpSettings) -> int:
-    """Run everything until Ctrl-C or SIGTERM. Exit code 1: a part does not come up."""
-    console = Console(stderr=True, highlight=False)
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    """Run everything until Ctrl-C or SIGTERM; a second one does not wait for open requests.
+
+    Exit code 1: a part does not come up.
+    """
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     task = asyncio.current_task()
     assert task is not None
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, ended.set)
-    try:
-        starting = asyncio.ensure_future(_run(settings, console, ended))
-        stopping = asyncio.ensure_future(ended.wait())
-        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
+    serving, ended = asyncio.Event(), asyncio.Event()
+
+    def end() -> None:
+        if not ended.is_set():
             console.print("[dim]stopping[/]")
-            starting.cancel()
-        await asyncio.wait({starting})
-        stopping.cancel()
-        if not starting.cancelled() and (error := starting.exception()) is not None:
-            raise error
+        if ended.is_set() or not serving.is_set():
+            task.cancel()
+        ended.set()
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, end)
+    try:
+        async with Stack(settings, lambda text: console.print(f"[dim]{text}[/]")) as stack:
+            _show(console, stack)
+            serving.set()
+            await ended.wait()
+    except asyncio.CancelledError:
+        if not ended.is_set():
+            raise
     except NotReady as error:
-        console.print(f"[red]larder up:[/] {error}", markup=True)
+        console.print(f"[red]larder up:[/] {error}")
         return 1
     return 0
 
 
-async def _run(settings: UpSettings, console: Console, ended: asyncio.Event) -> None:
-    async with Stack(settings, lambda text: console.print(f"[dim]{text}[/]")) as stack:
-        _show(console, stack)
-        await ended.wait()
-        console.print("[dim]stopping[/]")
-
-
 def _show(console: Console, stack: Stack) -> None:
-    table = Table(title=f"larder is at {stack.url}", title_justify="left")
-    table.add_column("who")
-    table.add_column("try")
+    console.print(
+        f"\n[bold green]larder is at {stack.url}[/], {len(stack.replicas)} replicas: {', '.join(stack.replicas)}"
+    )
     for user, path in stack.kubeconfigs.items():
-        table.add_row(user, f"kubectl --kubeconfig {path} get pods -A")
-    console.print(table)
-    replicas = ", ".join(stack.replicas)
-    console.print(f"[dim]{len(stack.replicas)} replicas: {replicas}; logs: {stack.directory}. Ctrl-C ends all.[/]")
+        about = company.ABOUT.get(user, "") if stack.upstream_url else "with the credentials of your kubeconfig"
+        console.print(f"  [bold]{user}[/] [dim]{about}[/]\n    export KUBECONFIG={path}")
+    console.print(f"[dim]Then: kubectl get pods -A. Logs are in {stack.directory}. Ctrl-C ends all.[/]")
 
 
 def probe(address: str) -> str:
@@ -295,6 +320,25 @@ def _connects(host: str, port: int) -> str:
         return str(error)
 
 
-def _with_port(listen: str) -> str:
+def _free(listen: str) -> str:
+    """`HOST:PORT` with a port that nobody has.
+
+    Raises:
+        OSError: somebody has it, or the host is none of this machine's.
+    """
     host, _, port = listen.rpartition(":")
-    return listen if port != "0" else f"{host}:{free_port()}"
+    if port == "0":
+        return f"{host}:{free_port()}"
+    address = (host.strip("[]"), int(port))
+    with socket.create_server(address, family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+        return listen
+
+
+def _url(listen: str) -> str:
+    """How this machine reaches what listens there."""
+    host, _, port = listen.rpartition(":")
+    return f"https://127.0.0.1:{port}" if host in {"", "0.0.0.0", "[::]"} else f"https://{listen}"  # noqa: S104 (read, not bound)
+
+
+def _context(path: Path) -> kubeconfig_files.Context:
+    return kubeconfig_files.read([path.expanduser()], str(path))

@@ -43,6 +43,10 @@ class UpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     tls_key: str | None = None
     """PEM file with the certificate's key."""
 
+    client_ca: str | None = None
+    """PEM file with the authorities of client certificates; unset: those of the cluster, where the kubeconfig's user
+    has a client certificate and may read them."""
+
     max_staleness: Annotated[float, Meta(ge=0)] = 300.0
     """Seconds for which reads are served from memory after the store or upstream was last heard of."""
 

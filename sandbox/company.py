@@ -98,7 +98,17 @@ PEOPLE: dict[str, Person] = {
     "mallory-token": Person("mallory"),
     "deployer-token": Person("system:serviceaccount:storefront-prod:deployer", ("system:serviceaccounts",)),
 }
-"""Token → person. Grace audits and may read everything; mallory may read nothing; the rest own a tenant."""
+"""Token → person."""
+
+ABOUT = {
+    "admin": "may do everything",
+    **{owner: f"owns the tenant {team.name}" for team in TEAMS for owner in team.owners},
+    "dave": "owns the tenant insights, and may look into storefront-staging",
+    "grace": "audits: may read everything",
+    "mallory": "may read nothing",
+    "deployer": "a service account of storefront-prod",
+}
+"""Who the people are, by the names of their kubeconfigs."""
 
 
 def found(cluster: Cluster) -> dict[str, Person]:

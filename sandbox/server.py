@@ -15,7 +15,7 @@ from typing import Any, Self
 from rich.console import Console
 from sanic import Sanic
 
-from sandbox import company, kubeconfig, load
+from sandbox import company, kubeconfig, load, workloads
 from sandbox.access import MASTERS, Person
 from sandbox.app import Sandbox
 from sandbox.certificates import Authority, server_context
@@ -55,6 +55,8 @@ class SandboxServer:
             cluster.access.tokens.update(load.fill(cluster, shape))
         else:
             cluster.access.tokens.update(company.found(cluster))
+            told = {"client-ca-file": self.authority.pem.decode()}
+            cluster.load(workloads.config_map("kube-system", "extension-apiserver-authentication", told))
         cluster.access.tokens["larder-token"] = Person(LARDER, (MASTERS,), "larder-uid")
 
     @property

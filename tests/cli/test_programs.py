@@ -194,6 +194,7 @@ def test_up_serves_mends_itself_and_ends_clean(tmp_path: Path) -> None:
         children = _children(process.pid)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(40) == 0
+        assert log.read_text().splitlines()[-1] == "stopping", "said once, and no part is started again meanwhile"
         wait_until(lambda: not any(alive(pid) for pid in children), 10)
     finally:
         if process.poll() is None:

@@ -57,8 +57,8 @@ def ending_tls(system: Running, tmp_path_factory: pytest.TempPathFactory) -> Ite
     ca.write_text(system.ca)
     port = free_port()
     servers = "\n".join(
-        f"    server replica-{number} {api} port {health.rpartition(':')[2]}"
-        for number, (api, health) in enumerate(system.stack._targets, 1)
+        f"    server replica-{number} {url.removeprefix('https://')} port {health.rpartition(':')[2]}"
+        for number, (url, health) in enumerate(zip(system.stack.replicas, system.health, strict=True), 1)
     )
     config = directory / "haproxy.cfg"
     config.write_text(ENDS_TLS.format(listen=f"127.0.0.1:{port}", pem=pem, ca=ca, servers=servers))
