@@ -50,7 +50,7 @@ async def test_not_ready_without_control_data(stored: Stored, start: Start, upst
 async def test_drain_ends_watches_with_a_bookmark(stored: Stored, start: Start) -> None:
     """At a stop readiness fails first, watches end cleanly after a last bookmark, and idle connections are closed."""
     await stored.load(*world())
-    server = await start(drain_seconds=3.0, unready_seconds=0.2)
+    server = await start(drain_seconds=3.0, unready_seconds=1.5)
     async with client(server, "bob-token") as bob, asyncio.timeout(15):
         query = "?watch=1&resourceVersion=1000&allowWatchBookmarks=true"
         async with bob.stream("GET", f"/api/v1/pods{query}") as watch:
