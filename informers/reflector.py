@@ -385,6 +385,8 @@ class Reflector:
         return self._pulse.silent_seconds if self.watching else time.monotonic() - self._in_touch
 
     async def _beat(self) -> None:
+        # Resources are taken up at the same time: hearts that beat together would hold up events once a second.
+        await asyncio.sleep(random.uniform(0, HEARTBEAT_SECONDS))  # noqa: S311
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             silent = self.silent_seconds

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import random
 import socket
 from collections.abc import Collection, Iterable
 from importlib.metadata import version as program_version
@@ -228,7 +229,9 @@ class Worker:
         following = asyncio.create_task(reflector.run(), name=f"follow {resource.gvr}")
         try:
             while not following.done() and preferred_worker(resource.gvr, self._alive) == self.name:
-                await asyncio.wait({following}, timeout=self._settings.lease_seconds / 3)
+                # Not always the same, so that the leases that were taken together are not renewed together.
+                pause = self._settings.lease_seconds / 3 * random.uniform(0.7, 1.0)  # noqa: S311
+                await asyncio.wait({following}, timeout=pause)
                 await self._renew(lease)
             if not following.done():
                 log.info("%s: goes to %s", resource.gvr, preferred_worker(resource.gvr, self._alive))
