@@ -17,11 +17,12 @@ from rich.console import Console
 from benchmarks import wrk
 from benchmarks.bench import Bench
 from benchmarks.figures import Failure, Results
-from benchmarks.growth import measure
+from benchmarks.growth import goals, measure
 from benchmarks.larder_parts import Larder
 from benchmarks.pods import Cluster
 from benchmarks.report import show, show_comparison, write_page
 from benchmarks.scenarios import FULL, SHORT
+from benchmarks.standing import standing
 from benchmarks.upstream import Upstream, loaded
 
 RESULTS = Path(__file__).parent / "results"
@@ -45,7 +46,8 @@ def main() -> int:
     if options.full or options.growth:
         with console.status("measuring: how cost grows"):
             try:
-                results.curves = measure(quick=not options.full)
+                results.curves = measure(results.standing, quick=not options.full)
+                results.figures += goals(results.curves)
             except Exception as error:  # noqa: BLE001  reported like any scenario's failure
                 results.failures.append(Failure(scenario="growth", error=f"{type(error).__name__}: {error}"))
     show(console, results)
@@ -99,6 +101,12 @@ def _run(options: argparse.Namespace, console: Console, cluster: Cluster, upstre
                 results.figures += scenario(bench)
             except Exception as error:  # noqa: BLE001  a scenario that fails is reported, and the others still run
                 results.failures.append(Failure(scenario=name, error=f"{type(error).__name__}: {error}"))
+        if options.full or options.growth:
+            status.update("measuring: where upstream stands")
+            try:
+                results.standing = standing(bench)
+            except Exception as error:  # noqa: BLE001  as above
+                results.failures.append(Failure(scenario="standing", error=f"{type(error).__name__}: {error}"))
     return results
 
 

@@ -67,6 +67,8 @@ class Results(msgspec.Struct, kw_only=True):
     figures: list[Figure]
     failures: list[Failure] = []
     curves: list[Curve] = []
+    standing: dict[str, float] = {}
+    """Where upstream stands in the plots of growth, by the curve's name."""
 
 
 def ratio(

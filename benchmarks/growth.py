@@ -1,6 +1,7 @@
 """How cost grows: with objects, tenants, watchers and events. In front of the sandbox, which holds any number of pods.
 
-Each point is a stack of its own, one replica pinned to one core; the load comes from the other one.
+Each point is a stack of its own, one replica pinned to one core; the load comes from the other one. Where upstream
+stands is asked of the run's own upstream, at the size that it has (`benchmarks/standing.py`).
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import aiohttp
 
 from benchmarks import wrk
 from benchmarks.bench import KUBECTL_TABLE, headers
-from benchmarks.figures import Curve, percentile
+from benchmarks.figures import Curve, Figure, absolute, percentile
 from benchmarks.processes import cpu_seconds, resident_bytes
 from benchmarks.watchers import Watcher, open_all
 from larder.up import Stack
@@ -29,18 +30,38 @@ SETTLE_SECONDS = 1.0
 OBJECTS = (1_000, 10_000, 100_000)
 TENANTS = (10, 100, 1_000)
 WATCHERS = (10, 100, 1_000, 5_000)
-EVENT_RATES = (10, 100, 500)
+EVENT_RATES = (10, 100, 300, 1_000)
+"""Asked for; a point lies at what the sandbox came to."""
+
+TABLE = "Table of 100 rows of a namespace, gzip, 8 clients"
+NOTHING = "selector that matches nothing, 1 client"
+MEMORY = "memory of the server that holds all of them"
+UNION = "a tenant's pods across namespaces, 20 rows"
+NAMES = "a tenant's namespaces"
+DELIVERIES = "deliveries per CPU second"
+"""The curves that upstream is measured for, too."""
+
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json", "Authorization": f"Bearer {ADMIN}"}
 
 
-def measure(*, quick: bool) -> list[Curve]:
-    """Every curve; `quick` leaves out the biggest points."""
+def measure(upstream: Mapping[str, float], *, quick: bool) -> list[Curve]:
+    """Every curve; `quick` leaves out the biggest points. `upstream`: where upstream stands, by the curve's name."""
     cut = -1 if quick else None
-    return [
+    curves = [
         *asyncio.run(_objects(OBJECTS[:cut])),
         *asyncio.run(_tenants(TENANTS[:cut])),
         *asyncio.run(_watches(WATCHERS[:cut], EVENT_RATES[:cut])),
     ]
+    for curve in curves:
+        curve.upstream = upstream.get(curve.name)
+    return curves
+
+
+def goals(curves: Sequence[Curve]) -> list[Figure]:
+    """What the biggest points have to hold."""
+    most = [curve.points[-1] for curve in curves if curve.name == NOTHING and curve.points[-1][0] >= OBJECTS[-1]]
+    name = f"a label selector that matches none of {OBJECTS[-1]:,} objects, p99"
+    return [absolute("growth", name, "ms", [milliseconds], "<= 20") for _, milliseconds in most]
 
 
 def _stack(pods: int, tenants: int = 50, namespaces: int | None = None) -> Stack:
@@ -79,11 +100,9 @@ async def _objects(sizes: Sequence[int]) -> list[Curve]:
             nothing.append((pods, (await _load(everything, asked, 1)).p99))
             memory.append((pods, resident_bytes([pid]) / 1e6))
     return [
-        Curve(
-            name="Table of 100 rows of a namespace, gzip, 8 clients", x="pods in the cluster", y="p50 ms", points=table
-        ),
-        Curve(name="selector that matches nothing, 1 client", x="pods in the cluster", y="p99 ms", points=nothing),
-        Curve(name="memory of a replica that holds all of them", x="pods in the cluster", y="MB", points=memory),
+        Curve(name=TABLE, x="pods in the cluster", y="p50 ms", points=table),
+        Curve(name=NOTHING, x="pods in the cluster", y="p99 ms", points=nothing),
+        Curve(name=MEMORY, x="pods in the cluster", y="MB", points=memory),
         Curve(name="from nothing to ready, sandbox included", x="pods in the cluster", y="s", points=synced),
     ]
 
@@ -99,8 +118,8 @@ async def _tenants(counts: Sequence[int]) -> list[Curve]:
                 await _load(f"{stack.url}/api/v1/{path}", asked)
                 points.append((tenants, (await _load(f"{stack.url}/api/v1/{path}", asked)).rate))
     return [
-        Curve(name="a tenant's pods across namespaces, 20 rows", x="tenants, 10,000 pods", y="req/s", points=union),
-        Curve(name="a tenant's namespaces", x="tenants, 10,000 pods", y="req/s", points=names),
+        Curve(name=UNION, x="tenants, 10,000 pods", y="req/s", points=union),
+        Curve(name=NAMES, x="tenants, 10,000 pods", y="req/s", points=names),
     ]
 
 
@@ -110,9 +129,9 @@ async def _watches(counts: Sequence[int], rates: Sequence[int]) -> list[Curve]:
         tls = ssl.create_default_context(cadata=(stack.ca or b"").decode())
         sandbox_tls = ssl.create_default_context(cafile=str(Path(stack.directory) / "sandbox" / "ca.crt"))
         delivered = [(float(count), await _deliveries(stack, tls, sandbox_tls, pid, count)) for count in counts]
-        late = [(float(rate), await _lateness(stack, tls, sandbox_tls, rate)) for rate in rates]
+        late = [await _lateness(stack, tls, sandbox_tls, rate) for rate in rates]
     return [
-        Curve(name="deliveries per CPU second", x="watchers", y="1/CPU s", points=delivered),
+        Curve(name=DELIVERIES, x="watchers", y="1/CPU s", points=delivered),
         Curve(name="later than upstream's own watcher", x="events/s", y="p99 ms", points=late),
     ]
 
@@ -138,14 +157,15 @@ async def _deliveries(stack: Stack, tls: ssl.SSLContext, upstream_tls: ssl.SSLCo
     return count * events / max(used, 0.01)
 
 
-async def _lateness(stack: Stack, tls: ssl.SSLContext, upstream_tls: ssl.SSLContext, rate: int) -> float:
+async def _lateness(stack: Stack, tls: ssl.SSLContext, upstream_tls: ssl.SSLContext, rate: int) -> tuple[float, float]:
+    """Events per second as they came to be, and by how much the 99th percentile is later here."""
     writes = max(50, rate * 3)
     path = f"/api/v1/namespaces/{NAMESPACE}/pods?watch=true&resourceVersion={await _version(stack, upstream_tls)}"
     ours = Watcher(stack.url, path, ADMIN, tls, timed=True)
     theirs = Watcher(stack.upstream_url, path, ADMIN, upstream_tls, timed=True)
     await open_all([ours, theirs])
     tasks = [asyncio.create_task(watcher.follow()) for watcher in (ours, theirs)]
-    await _write(stack, upstream_tls, writes, rate)
+    seconds = await _write(stack, upstream_tls, writes, rate)
     await asyncio.sleep(SETTLE_SECONDS)
     for task, watcher in zip(tasks, (ours, theirs), strict=True):
         task.cancel()
@@ -153,7 +173,8 @@ async def _lateness(stack: Stack, tls: ssl.SSLContext, upstream_tls: ssl.SSLCont
     both = ours.arrivals.keys() & theirs.arrivals.keys()
     if len(both) < writes * 0.99:
         raise RuntimeError(f"of {writes} events {len(both)} reached both watchers")
-    return percentile([(ours.arrivals[key] - theirs.arrivals[key]) * 1e3 for key in both], 0.99)
+    late = percentile([(ours.arrivals[key] - theirs.arrivals[key]) * 1e3 for key in both], 0.99)
+    return round(writes / seconds), late
 
 
 async def _pods(stack: Stack, tls: ssl.SSLContext) -> tuple[str, list[str]]:
@@ -168,7 +189,8 @@ async def _version(stack: Stack, tls: ssl.SSLContext) -> str:
     return (await _pods(stack, tls))[0]
 
 
-async def _write(stack: Stack, tls: ssl.SSLContext, writes: int, rate: float) -> None:
+async def _write(stack: Stack, tls: ssl.SSLContext, writes: int, rate: float) -> float:
+    """Change pods at that rate, or as fast as it goes; the seconds that it took."""
     _, names = await _pods(stack, tls)
     started = time.monotonic()
     gate = asyncio.Semaphore(16)
@@ -185,3 +207,4 @@ async def _write(stack: Stack, tls: ssl.SSLContext, writes: int, rate: float) ->
         for number in range(writes):
             group.create_task(one(session, number))
             await asyncio.sleep(max(0.0, started + (number + 1) / rate - time.monotonic()))
+    return time.monotonic() - started

@@ -87,10 +87,12 @@ def _grown(results: Results, saved: Path) -> list[str]:
     if not results.curves:
         return []
     lines = ["", "## How cost grows", "", "In front of the sandbox, one replica on one core.", ""]
-    lines += ["| what | by | figures |", "| --- | --- | --- |"]
+    lines += [f"Upstream is {results.upstream} with its {results.cluster['pods']:,} pods, on all cores.", ""]
+    lines += ["| what | by | figures | upstream |", "| --- | --- | --- | ---: |"]
     for curve in results.curves:
         points = "; ".join(f"{_number(x)}: {_number(y)} {curve.y}" for x, y in curve.points)
-        lines.append(f"| {curve.name} | {curve.x} | {points} |")
+        upstream = "" if curve.upstream is None else f"{_number(curve.upstream)} {curve.y}"
+        lines.append(f"| {curve.name} | {curve.x} | {points} | {upstream} |")
     plot = _plot_curves(results, saved.with_name(f"{saved.stem}-growth.svg"))
     return [*lines, "", f"![how cost grows]({plot.name})"] if plot else lines
 
@@ -156,7 +158,9 @@ def _plot_curves(results: Results, path: Path) -> Path | None:
     for axes, curve in zip(grid.flat, results.curves, strict=False):
         axes.plot([x for x, _ in curve.points], [y for _, y in curve.points], marker="o", color="#2a7")
         if curve.upstream is not None:
-            axes.axhline(curve.upstream, color="#c43", linestyle="--", label="upstream")
+            axes.axhline(
+                curve.upstream, color="#c43", linestyle="--", label=f"upstream, {results.cluster['pods']:,} pods"
+            )
             axes.legend()
         axes.set(xscale="log", title=curve.name, xlabel=curve.x, ylabel=curve.y)
         axes.set_ylim(bottom=0)

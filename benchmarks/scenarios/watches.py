@@ -51,12 +51,13 @@ def fan_out(bench: Bench) -> list[Figure]:
     """One namespace's events to many watchers: deliveries per CPU second of the server."""
     watchers = 2000 if bench.full else 500
     events = 30
-    ours = asyncio.run(_fan_out(bench, bench.replica.url, bench.replica.pids, watchers, events))
-    theirs = asyncio.run(_fan_out(bench, bench.upstream.url, bench.upstream.pids, watchers, events))
+    ours = asyncio.run(deliveries(bench, bench.replica.url, bench.replica.pids, watchers, events))
+    theirs = asyncio.run(deliveries(bench, bench.upstream.url, bench.upstream.pids, watchers, events))
     return [ratio("fan-out", f"deliveries to {watchers} watchers per CPU second", "1/CPU s", [ours], [theirs], ">= 2")]
 
 
-async def _fan_out(bench: Bench, url: str, pids: list[int], count: int, events: int, rate: int = 5) -> float:
+async def deliveries(bench: Bench, url: str, pids: list[int], count: int, events: int, rate: int = 5) -> float:
+    """Deliveries per CPU second of the server: `count` watchers of one namespace, `events` at that rate."""
     path = f"/api/v1/namespaces/{bench.namespace()}/pods?watch=true&resourceVersion={await _version(bench)}"
     tls = bench.tls()
     watchers = [Watcher(url, path, ADMIN, tls) for _ in range(count)]
