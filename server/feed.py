@@ -5,6 +5,9 @@ subscriber's word that something was lost, is a gap: then messages are held back
 what was held back follows. Where the log does not reach back far enough, or the resource has begun
 anew, the view starts over, and its observers are told.
 
+Messages are held back, too, while a new description is read, since what follows it was made by it. Refreshes of
+records are in no log: where some were lost, the held shards are read again.
+
 Invariant: an event reaches the view exactly once, and in order, or the view starts over.
 """
 
@@ -21,6 +24,7 @@ from kube import tasks
 from kube.status import TooLargeResourceVersion
 from server.hydration import Hydration, Outdated
 from server.pause import Pause
+from server.refreshes import Refreshes
 from server.store_reads import StoreReads
 from server.view import Unusable
 from store.entry import Entry, parse_message
@@ -66,6 +70,9 @@ class Feed(StoreReads):
         """Entries from shard channels whose message on the feed has not come yet, by RV."""
         self._held_back: deque[FeedMessage] = deque()
         self._refreshed: list[Record] = []
+        self._refreshes = Refreshes(view, reader)
+        self._log_due = False
+        self._meta_due = False
         self._hydrations: dict[frozenset[str], tuple[Hydration, asyncio.Task[None]]] = {}
         self._scattered = False
         """Namespaces have moved while messages were lost."""
@@ -138,6 +145,8 @@ class Feed(StoreReads):
             self._held_back.append(message)
         elif not self._take(message):
             self.lost()
+        elif self._meta_due:
+            self._begin_catching_up()
 
     def lost(self) -> None:
         """Messages were lost, or one has a fault: the log says what happened."""
@@ -146,15 +155,19 @@ class Feed(StoreReads):
         self._refreshed.clear()
         for hydration, _ in self._hydrations.values():
             hydration.lost()
+        self._log_due = self._meta_due = self._refreshes.lost = True
         if self._catching_up is None and not self._closed:
             self.resyncs += 1
-            self._catching_up = asyncio.create_task(self._catch_up(), name=f"catch-up {self.view.gvr}")
+            self._begin_catching_up()
+
+    def _begin_catching_up(self) -> None:
+        self._catching_up = asyncio.create_task(self._catch_up(), name=f"catch-up {self.view.gvr}")
 
     def _take(self, message: FeedMessage) -> bool:
         """Let a message happen; False if it shows a gap."""
         view, what = self.view, message.what
         if what == "x":
-            self._background(self._read_meta(), "meta")
+            self._meta_due = True
             return True
         if what == "p":
             return message.position <= view.position and self._place(message)
@@ -163,6 +176,7 @@ class Feed(StoreReads):
             return True
         if what in ("h", "r"):
             view.fresh_ms = max(view.fresh_ms, message.fresh_ms)
+            self._meta_due |= self._refreshes.tell(message.refreshes)
             return message.position <= view.position
         if message.before != view.position:
             return False
@@ -205,36 +219,69 @@ class Feed(StoreReads):
             self.view.refresh(entry.record)
         elif len(self._refreshed) < HELD_BACK_MOST:
             self._refreshed.append(entry.record)
+        else:
+            self._refreshes.lost = True
 
     # --- after a gap ----------------------------------------------------------------------------------
 
     async def _catch_up(self) -> None:
-        """Read the log up to where the store is, then let happen what was held back."""
+        """Read what is due, up to where the store is, then let happen what was held back."""
         try:
             while True:
                 try:
-                    await self._read_log()
-                except NotSynced:
-                    await self._start_over()
+                    await self._read_due()
                 except StoreError as error:
                     log.warning("%s cannot catch up: %s", self.view.gvr, error)
+                    self._log_due = self._meta_due = True
                     await asyncio.sleep(_RETRY_SECONDS)
                     continue
-                if self._release():
+                if not self._due and self._release():
                     return
         finally:
             self._catching_up = None
 
+    @property
+    def _due(self) -> bool:
+        """Whether something must be read before the view goes on."""
+        return self._log_due or self._meta_due or self._refreshes.lost
+
+    async def _read_due(self) -> None:
+        """The description first, so that nothing is shown in another's form; then the log; then lost refreshes.
+
+        Raises:
+            StoreError
+        """
+        try:
+            if self._meta_due:
+                self._meta_due = False
+                await self._read_meta()
+            if self._log_due:
+                self._log_due = False
+                await self._read_log()
+            if self._refreshes.lost:
+                self._meta_due |= await self._refreshes.read_lost()
+        except NotSynced:
+            await self._start_over()
+
     def _release(self) -> bool:
-        """Apply what was held back; False if that shows another gap."""
+        """Apply what was held back; False if something must be read first: that shows another gap, or a description."""
         while self._held_back:
             if not self._take(self._held_back.popleft()):
                 self._held_back.clear()
+                self._log_due = True
                 return False
+            if self._meta_due:
+                self._release_refreshed()
+                return False
+        self._release_refreshed()
+        self._refreshed.clear()
+        return not self._due
+
+    def _release_refreshed(self) -> None:
+        """Apply the refreshes of what the view has come to."""
         for record in self._refreshed:
             self.view.refresh(record)
-        self._refreshed.clear()
-        return True
+        self._refreshed = [record for record in self._refreshed if record.rv > self.view.position]
 
     async def _read_log(self) -> None:
         """Bring the view from its position to the store's.
@@ -350,6 +397,8 @@ class Feed(StoreReads):
             if places.incarnation == meta.incarnation:
                 break
         self.moves = places.moves
+        self._refreshes.begin(meta)
+        self._meta_due = False
         self._lost_shards |= view.shards.keys()
         self._lost_everything |= view.holds_all
         view.begin_anew(msgspec.structs.replace(meta, position=places.position), places.places, shards)
@@ -381,18 +430,17 @@ class Feed(StoreReads):
             return
 
     async def _read_meta(self) -> None:
-        """State, incarnation or description changed."""
+        """State, incarnation or description may have changed.
+
+        Raises:
+            StoreError
+        """
         view = self.view
-        try:
-            meta = await self._reader.meta(view.gvr)
-        except StoreError as error:
-            log.warning("the meta of %s cannot be read: %s", view.gvr, error)
-            self.lost()
-            return
+        meta = await self._reader.meta(view.gvr)
         if meta.incarnation != view.incarnation or meta.readable != view.usable or view.away_since is not None:
-            self.lost()
-        else:
-            view.describe(meta)
+            self._log_due = True
+            return
+        self._refreshes.describe(meta)
 
     def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=f"{name} {self.view.gvr}")
@@ -450,6 +498,9 @@ class Feed(StoreReads):
                 same = view.incarnation == incarnation and self.moves == hydration.moves
                 if same and view.position >= hydration.position and hydration.complete(spaces):
                     view.adopt(hydration.shards, spaces)
+                    if hydration.lossy:
+                        self._refreshes.lost = True
+                        self._begin_catching_up()
                     return
                 await asyncio.sleep(0.01)
 

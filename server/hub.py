@@ -234,6 +234,8 @@ class Hub:
             for watcher in list(self.watchers):
                 if watcher.form is not None and watcher.form.kind == "table":
                     watcher.stop()
+                    if watcher.standing is Standing.SYNCED:
+                        self.withdraw(watcher)
 
     def _turn(self) -> None:
         """One slice of the fan-out; the rest comes in the loop's next round."""

@@ -38,6 +38,8 @@ class Hydration:
         self.shards = frozenset(shards)
         self.position = 0
         self.moves = 0
+        self.lossy = False
+        """Whether refreshes may have been missed since `read` began: they are in no log."""
         self._reader = reader
         self._gvr = gvr
         self._pending: list[Entry] = []
@@ -47,13 +49,12 @@ class Hydration:
     def take(self, entry: Entry) -> None:
         """An event (or refresh) of one of the shards, in the order of the feed."""
         if len(self._pending) >= PENDING_MOST:
-            self._overflow = True
-            self._pending.clear()
+            self.lost()
         self._pending.append(entry)
 
     def lost(self) -> None:
         """Events may have been missed: only the log is to be trusted from here on back."""
-        self._overflow = True
+        self._overflow = self.lossy = True
         self._pending.clear()
 
     async def read(self) -> None:
@@ -64,6 +65,7 @@ class Hydration:
             NotSynced, StoreUnavailable
         """
         self._objects.clear()
+        self.lossy = False
         # The first hydration's position is the oldest, so one log completes what all scans gave.
         hydrations = [await self._reader.hydrate(self._gvr, shard) for shard in sorted(self.shards)]
         first = hydrations[0]

@@ -290,6 +290,7 @@ class Watcher:
             changes = await view.changes_since(self.position, self._namespaces)
             reached, matches = view.position, self.selection.matcher()
             for change in changes:
+                self._look_up()
                 if self.scope_changed():
                     return False
                 event = event_of(change, matches)

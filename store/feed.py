@@ -10,13 +10,13 @@ on the shard's channel before, in the same script. The kinds:
 | b | | the position advanced without an event (bookmark) |
 | h | `<fresh_ms>` | heartbeat, each second: position = before; upstream was in touch at `fresh_ms` (store's time) |
 | p | `<place>\t<from>\t<to>\t<moves>` | `places` changed; `from` is empty for a new place, `to` for a lost one |
-| r | `<shard>` | a record was refreshed: position = before |
+| r | `<shard>\t<refreshes>` | a record was refreshed, so often by now: position = before |
 | x | `<incarnation>` | state, incarnation or description changed: read the meta again |
 """
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
 
@@ -34,6 +34,7 @@ class FeedMessage(msgspec.Struct, frozen=True):
     old_shard: str = ""
     place: str = ""
     moves: int = 0
+    refreshes: int = 0
     fresh_ms: int = 0
     incarnation: str = ""
 
@@ -63,6 +64,9 @@ def parse(data: bytes) -> FeedMessage:
         return FeedMessage("p", *at, place=place, old_shard=old, shard=shard, moves=int(moves))
     if what == "x":
         return FeedMessage("x", *at, incarnation=more)
-    if what in {"b", "r"}:
-        return FeedMessage(cast("What", what), *at, shard=more)
+    if what == "r":
+        shard, _, refreshes = more.partition("\t")
+        return FeedMessage("r", *at, shard=shard, refreshes=int(refreshes))
+    if what == "b":
+        return FeedMessage("b", *at, shard=more)
     raise ValueError(f"no message of a feed: {data[:80]!r}")

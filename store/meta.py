@@ -1,7 +1,7 @@
 """What the store says about one resource as a whole: `P:{R}:meta`.
 
 Fields that scripts read or write (`state`, `position`, `fence`, `incarnation`, `since`, `fresh_ms`, `moves`,
-`log_bytes`, `clock_ms`, `forgot`) are plain text. `described` holds everything else, as one msgpack value.
+`refreshes`, `log_bytes`, `clock_ms`, `forgot`) are plain text. `described` holds everything else, as one msgpack value.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class Meta(Description, frozen=True, kw_only=True):
 
     `position` is the RV up to which the store is complete (0: not loaded), `since` the position of the load that
     began this `incarnation`: the floor of a log that was never trimmed. `moves` counts the places that changed
-    their shard or went away. `fresh_ms` is the store's time (Unix ms) at which upstream was last in touch.
+    their shard or went away, `refreshes` the records that were replaced without an event.
+    `fresh_ms` is the store's time (Unix ms) at which upstream was last in touch.
     `log_bytes` is the size of all its logs.
     """
 
@@ -90,6 +91,7 @@ class Meta(Description, frozen=True, kw_only=True):
     incarnation: str = ""
     since: int = 0
     moves: int = 0
+    refreshes: int = 0
     fresh_ms: int = 0
     log_bytes: int = 0
 
@@ -99,7 +101,18 @@ class Meta(Description, frozen=True, kw_only=True):
         return self.state in {"synced", "stale"}
 
 
-FIELDS = ("state", "position", "fence", "incarnation", "since", "moves", "fresh_ms", "log_bytes", "described")
+FIELDS = (
+    "state",
+    "position",
+    "fence",
+    "incarnation",
+    "since",
+    "moves",
+    "refreshes",
+    "fresh_ms",
+    "log_bytes",
+    "described",
+)
 """The fields of the hash that `parse` wants, in its order."""
 
 _UNDESCRIBED = Description(kind="", list_kind="", namespaced=False)
@@ -118,7 +131,7 @@ def parse(gvr: GVR, values: Sequence[bytes | None]) -> Meta:
     Raises:
         msgspec.DecodeError: written by an incompatible version.
     """
-    state, position, fence, incarnation, since, moves, fresh_ms, log_bytes, described = values
+    state, position, fence, incarnation, since, moves, refreshes, fresh_ms, log_bytes, described = values
     description = _decoder.decode(described) if described else _UNDESCRIBED
     return Meta(
         gvr=gvr,
@@ -128,6 +141,7 @@ def parse(gvr: GVR, values: Sequence[bytes | None]) -> Meta:
         incarnation=incarnation.decode() if incarnation else "",
         since=int(since or 0),
         moves=int(moves or 0),
+        refreshes=int(refreshes or 0),
         fresh_ms=int(fresh_ms or 0),
         log_bytes=int(log_bytes or 0),
         **{name: getattr(description, name) for name in Description.__struct_fields__},

@@ -24,5 +24,5 @@ end
 redis.call('HSET', objects, name, record)
 local position, ms = meta.position, now()
 redis.call('PUBLISH', key('shard:' .. shard), position .. ' ' .. position .. ' ' .. ms .. ' R ' .. record)
-announce('r', position, position, ms, shard)
+announce('r', position, position, ms, shard .. '\t' .. redis.call('HINCRBY', META, 'refreshes', 1))
 return { 'OK', 1 }

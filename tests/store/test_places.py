@@ -145,7 +145,8 @@ async def test_a_refresh_is_no_event(pods: Stage) -> None:
     new = replace(old, packed=b"new")
     log = await pods.log(0)
     feeds, entries = await published(pods, "-", act=lambda: pods.writer.refresh_many([Refresh(old, new)]))
-    assert [(m.what, m.position, m.before, m.shard) for m in feeds] == [("r", 101, 101, "-")]
+    assert [(m.what, m.position, m.before, m.shard, m.refreshes) for m in feeds] == [("r", 101, 101, "-", 1)]
+    assert (await pods.reader.meta(pods.gvr)).refreshes == 1
     assert [(e.type, e.rv, e.before, e.record) for e in entries] == [("R", 101, 101, new)]
     assert (await pods.reader.get(pods.gvr, "a", "web"))[0] == new
     assert await pods.log(0) == log

@@ -93,8 +93,15 @@ class Cluster:
 
     async def load(self, position: int, objects: list[tuple[Record, str]] | None = None) -> None:
         """A new incarnation with these objects and their shards."""
+        await self.describe(TableInfo(columns=COLUMNS, served=True))
+        await self.writer.load_begin()
+        await self.writer.load(objects or [])
+        await self.writer.load_commit(position)
+        self.states[position] = {(record.namespace, record.name): record for record, _ in objects or []}
+
+    async def describe(self, table: TableInfo) -> None:
+        """Say how Tables are made."""
         kind = "Pod" if self.namespaced else "Node"
-        table = TableInfo(columns=COLUMNS, served=True)
         await self.writer.describe(
             Description(
                 kind=kind,
@@ -105,10 +112,6 @@ class Cluster:
                 version="v1.36.2",
             )
         )
-        await self.writer.load_begin()
-        await self.writer.load(objects or [])
-        await self.writer.load_commit(position)
-        self.states[position] = {(record.namespace, record.name): record for record, _ in objects or []}
 
     async def put(self, namespace: str, name: str, shard: str = "-", data: str = "", **labels: str) -> Record:
         """Create or change an object."""

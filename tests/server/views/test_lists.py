@@ -8,8 +8,10 @@ import random
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kube import status
 from kube.selectors import LabelSelector
@@ -18,7 +20,10 @@ from server.scope import ALL, NOTHING, Scope
 from server.view import AskUpstream, Unusable
 from store.connection import Store
 from store.embedded import EmbeddedRedis
-from tests.server.views.cluster import METADATA, TABLE, VERSION, Cluster, Replica, record_of, until
+from store.meta import Meta, TableInfo
+from store.writer import Refresh
+from tables.row import Row
+from tests.server.views.cluster import COLUMNS, METADATA, TABLE, VERSION, Cluster, Replica, record_of, until
 
 PATH = "/api/v1/pods"
 NAMESPACES = ["a", "a-b", "b", "c", "d"]
@@ -357,6 +362,65 @@ async def test_refreshed_bytes_replace_the_old_ones(pods: Cluster) -> None:
         found = await replica.list(PATH)
         assert found.items == pods.expected(pods.position)
         assert found.rv == before.rv
+
+
+@pytest.mark.asyncio
+async def test_lost_refreshes_are_read_from_the_store(pods: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refresh whose message was lost stands in no log: after a loss the view takes in what is stored."""
+    for number in range(40):
+        await pods.put("a", f"pod-{number}", data="old")
+    async with Replica(pods.store) as replica:
+        before = await replica.list(PATH)
+        view = await replica.views.open(pods.gvr)
+        feed: Any = view.source
+        hear = feed.on_shard
+        monkeypatch.setattr(feed, "on_shard", lambda shard, data: None if b" R " in data[:60] else hear(shard, data))
+        for number in (3, 17):
+            await pods.refresh("a", f"pod-{number}", "new")
+        await pods.put("a", "pod-5", data="event")
+        await replica.list(PATH)
+        assert (await replica.list(PATH)).items != pods.expected(pods.position)
+        untouched = view.get("a", "pod-20")
+        feed._refreshes._told -= 2  # their messages on the feed were lost, too
+        await kill_subscribers(pods.store)
+        await until(lambda: view.get("a", "pod-17") == pods.objects["a", "pod-17"])
+        found = await replica.list(PATH)
+        assert found.items == pods.expected(pods.position)
+        assert found.rv == before.rv + 1
+        assert view.get("a", "pod-20") is untouched
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("losses", [False, True])
+async def test_a_description_never_comes_before_its_rows(pods: Cluster, losses: bool) -> None:
+    """Rows are refreshed before their columns are said to be served: so it is in every view, whatever is lost."""
+    for number in range(300):
+        await pods.put("a", f"pod-{number}")
+    async with Replica(pods.store) as replica:
+        await replica.list(PATH)
+        view = await replica.views.open(pods.gvr)
+        seen: list[tuple[int, bool, int]] = []
+
+        def described(_: Meta) -> None:
+            table = view.meta.table
+            assert table is not None
+            wanted = Row((b'{"cells":["%b"]' % table.digest.encode(),))
+            seen.append((int(table.digest or 0), table.served, sum(one.row == wanted for one in view.records())))
+
+        view.observe(lambda _: None, None, described)
+        for digest in range(1, 6):
+            await pods.describe(TableInfo(columns=COLUMNS, served=False, digest=str(digest)))
+            row = Row((b'{"cells":["%d"]' % digest,))
+            changes = [Refresh(old, replace(old, row=row)) for old in pods.objects.values()]
+            for first in range(0, len(changes), 100):
+                await pods.writer.refresh_many(changes[first : first + 100])
+                if losses and digest % 2:
+                    await kill_subscribers(pods.store)
+            pods.states[pods.position] = {(one.new.namespace, one.new.name): one.new for one in changes}
+            await pods.describe(TableInfo(columns=COLUMNS, served=True, digest=str(digest)))
+            await until(lambda wanted=digest: (wanted, True) == seen[-1][:2] if seen else False)  # type: ignore[misc]
+            assert all(record.row == row for record in view.records())
+        assert all(marked == 300 for digest, served, marked in seen if served and digest)
 
 
 @pytest.mark.asyncio
