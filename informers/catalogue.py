@@ -99,15 +99,19 @@ class CatalogueKeeper:
         # Nothing is known of what is in the store: another worker wrote it, or it was lost with Redis.
         self._published = {}
         await claim(self._store, self._cluster)
+        trouble = Backoff(longest=BROKEN_SECONDS)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._renew(), name="renew the catalogue's lease")
             while True:
                 try:
                     await self._look(writer)
+                    pause = self._pause()
+                    trouble.reset()
                 except (StatusError, UpstreamError) as error:
-                    log.warning("discovery: %s", error)
+                    pause = trouble.next()
+                    log.warning("discovery: %s; again in %.1f s", error, pause)
                 try:
-                    async with asyncio.timeout(self._pause()):
+                    async with asyncio.timeout(pause):
                         await self._poked.wait()
                     await asyncio.sleep(SETTLE_SECONDS)
                 except TimeoutError:

@@ -85,6 +85,8 @@ class Catalogue:
             version = ServerVersion.parse(upstream["version"]) if "version" in upstream else self.version
         except ValueError:
             version = self.version
+        # A store that lost everything will cover again what it did: until then that is not synced, and not unknown.
+        resources = resources or self.resources
         if resources == self.resources and version == self.version:
             return False
         self.resources, self.version = resources, version

@@ -58,7 +58,7 @@ class Lease:
         reply = await self._store.scripts.write("renew", self._key_names(), self.owner, self._milliseconds, self.fence)
         if reply[0] != b"OK":
             self.fence = None
-            raise Fenced("the lease was lost to another worker")
+            raise Fenced("the lease was lost: another worker has it, or the store was emptied")
 
     async def release(self) -> None:
         """Give it back if it is ours.

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from informers import catalogue
 from informers.settings import InformerSettings
 from informers.worker import preferred_worker, run
 from kube import tasks
@@ -27,6 +28,7 @@ from tests.informers.upstream import (
     NAMESPACES,
     SECRETS,
     WIDGETS,
+    Fault,
     Served,
     Upstream,
     widget_definition,
@@ -286,6 +288,24 @@ async def test_redis_that_lost_everything(start: Start, look: Look, upstream: Up
     await until(lambda: look.reader.document("/apis"))
     assert CONFIG_MAPS in await look.covered()
     assert (await look.reader.upstream())["uid"] == upstream.cluster_uid
+
+
+@pytest.mark.asyncio
+async def test_redis_that_lost_everything_while_upstream_is_away(
+    start: Start, look: Look, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the store lost is there again soon after upstream is, however long discovery need not be looked at."""
+    monkeypatch.setattr(catalogue, "DISCOVERY_SECONDS", 300.0)
+    upstream.put(CONFIG_MAPS, "free", "c")
+    start()
+    await until(lambda: look.synced(CONFIG_MAPS))
+    await until(lambda: look.reader.document("/apis"))
+    for path in ("/apis", "/api", "/version"):
+        upstream.misbehave("get", path, Fault("status", times=3, status=503))
+    names = [name async for name in look.store.writes.scan_iter(f"{look.store.prefix}:*")]
+    await look.store.writes.delete(*names)
+    await until(lambda: look.synced(CONFIG_MAPS))
+    assert CONFIG_MAPS in await look.covered()
 
 
 @pytest.mark.asyncio

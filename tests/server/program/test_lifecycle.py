@@ -192,6 +192,22 @@ async def test_store_that_is_away_does_not_stop_the_start(start: Start, upstream
     assert "store: does not answer" in (await probe(server.metrics_port, "/readyz")).text
 
 
+async def test_a_store_that_lost_everything_leaves_no_resource_unknown(
+    stored: Stored, start: Start, upstream: ScriptedUpstream
+) -> None:
+    """Until it is filled again a union is 503, or answered from memory: upstream, which would say 403, is not asked."""
+    await stored.load(*world())
+    server = await start()
+    names = [name async for name in stored.store.writes.scan_iter(f"{stored.store.prefix}:*")]
+    await stored.store.writes.delete(*names)
+    await server.replica.catalogue.refresh()
+    async with client(server, "alice-token") as alice:
+        answer = await alice.get("/api/v1/pods")
+    assert answer.status_code == 503
+    assert answer.json()["message"] == "the resource is not in the cache yet"
+    assert upstream.forwarded == []
+
+
 async def test_a_store_that_goes_away_takes_no_replica_out_of_the_balance(start: Start) -> None:
     """All replicas would go at once, and with them what they serve from memory: they stay, for `max_staleness`."""
     with EmbeddedRedis() as redis:
