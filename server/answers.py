@@ -38,6 +38,8 @@ class Items:
     count: int = 0
     last: Key | None = None
     following: int = 0
+    packing: asyncio.Future[None] | None = None
+    """While `packed` is being made."""
     _file: tuple[Envelope, list[bytes]] | None = None
 
     def file(self, around: Envelope) -> list[bytes]:

@@ -6,6 +6,7 @@ own segments, or streamed, so that a list of a whole cluster never stands in mem
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -113,11 +114,26 @@ class Assembly:
         return render(records, self.form, self.shape, self.now)
 
 
-async def compressed(items: Items, assembly: Assembly) -> Segment:
-    """The items as one segment: from the blocks' own where the answer is made of whole blocks."""
-    if items.packed is None and len(assembly.page.pieces) > 1:
-        packed = await assembly.packed(items.stamp)
-        items.packed, items.until = packed.packed, min(items.until, packed.until)
+async def compress_once(items: Items, assembly: Assembly) -> None:
+    """Have the items as one segment, too. All who want that of the same items at the same time wait for one making.
+
+    Raises:
+        Gone: the bytes of an object are nowhere any more.
+    """
     if items.packed is None:
-        items.packed = await compress_off_loop(items.plain or b"")
-    return items.packed
+        if items.packing is None:
+            items.packing = asyncio.ensure_future(_compress(items, assembly))
+        # Shielded: who gives up must not take it away from the others.
+        await asyncio.shield(items.packing)
+
+
+async def _compress(items: Items, assembly: Assembly) -> None:
+    """From the blocks' own segments where the answer is made of whole blocks."""
+    try:
+        if len(assembly.page.pieces) > 1:
+            packed = await assembly.packed(items.stamp)
+            items.packed, items.until = packed.packed, min(items.until, packed.until)
+        else:
+            items.packed = await compress_off_loop(items.plain or b"")
+    finally:
+        items.packing = None

@@ -34,8 +34,8 @@ class StoreReads:
     def __init__(self, view: ResourceView, reader: Reader) -> None:
         self.view = view
         self._reader = reader
-        self._asking: asyncio.Future[int] | None = None
-        self._asking_next: asyncio.Future[int] | None = None
+        self._waiting: list[asyncio.Future[int]] = []
+        self._asking: asyncio.Task[None] | None = None
         self._unreachable_until = 0.0
         self._unreachable_seconds = UNREACHABLE_SECONDS
 
@@ -45,29 +45,32 @@ class StoreReads:
 
     async def store_position(self) -> int:
         """The store's position, read after the call; 0 where the store does not answer in time."""
-        if loop_time() < self._unreachable_until:
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._unreachable_until:
             return 0
+        answer: asyncio.Future[int] = loop.create_future()
+        self._waiting.append(answer)
         if self._asking is None:
-            return await asyncio.shield(self._ask())
-        # A reading is under way that began before this call: the next one is for all who wait now.
-        if self._asking_next is None:
-            self._asking_next = asyncio.ensure_future(self._ask_after(self._asking))
-        return await asyncio.shield(self._asking_next)
+            self._asking = asyncio.create_task(self._ask(), name=f"position of {self.view.gvr}")
+        return await answer
 
-    def _ask(self) -> asyncio.Future[int]:
-        asking = self._asking = asyncio.ensure_future(self._read_position())
-
-        def answered(_: object) -> None:
-            if self._asking is asking:
-                self._asking = None
-
-        asking.add_done_callback(answered)
-        return asking
-
-    async def _ask_after(self, other: asyncio.Future[int]) -> int:
-        await asyncio.wait((other,))
-        self._asking_next = None
-        return await self._ask()
+    async def _ask(self) -> None:
+        """One reading after the other, while someone waits. Whoever comes before one is sent shares it."""
+        try:
+            while self._waiting:
+                waiting, self._waiting = self._waiting, []
+                try:
+                    position = await self._read_position()
+                except Exception as error:  # noqa: BLE001 - it is theirs who wait
+                    for answer in waiting:
+                        if not answer.done():
+                            answer.set_exception(error)
+                    continue
+                for answer in waiting:
+                    if not answer.done():
+                        answer.set_result(position)
+        finally:
+            self._asking = None
 
     async def _read_position(self) -> int:
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kube.version import ServerVersion
 from server import continue_token, negotiation, reading
-from server.assembly import Assembly, compressed
+from server.assembly import Assembly, compress_once
 from server.continue_token import Token, subject_of
 from server.matching import Selectors
 from server.negotiation import PRETTY_CUSTOM_SINCE, Form, Representation
@@ -204,7 +204,7 @@ async def _answer(ctx: RequestContext) -> HTTPResponse | None:
         make = assembly.packed if assembly.large else assembly.joined
         kept = await answers.make(found.key, stamp, lambda: make(stamp))
     if (response := _respond(ctx, found, kept, gzip=gzip)) is None:
-        await compressed(kept, assembly)
+        await compress_once(kept, assembly)
         answers.keep(found.key, kept)
         response = _respond(ctx, found, kept, gzip=gzip)
     return response

@@ -15,6 +15,8 @@ from msgspec.structs import replace
 
 from kube import status
 from kube.selectors import LabelSelector
+from server import rendering
+from server.deflate import Segment, compress
 from server.pause import Pause
 from server.scope import ALL, NOTHING, Scope
 from server.view import AskUpstream, Unusable
@@ -335,6 +337,31 @@ async def test_gzip_inflates_to_the_identity(pods: Cluster) -> None:
             for _ in range(3):
                 await pods.put(rng.choice(NAMESPACES), f"pod-{rng.randrange(320):03}", data="changed" * 100)
             replica.now += [0.5, 1, 60, 3600, -7200, 0][round_]
+
+
+@pytest.mark.asyncio
+async def test_an_answer_is_compressed_once_for_all_who_wait(pods: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty who want the same new gzip answer at the same time get it of one compression of each of its blocks."""
+    for number in range(96):
+        await pods.put("a", f"pod-{number:03}", data=str(number) * 1000)
+    compressed: list[bytes] = []
+
+    async def counted(raw: bytes) -> Segment:
+        compressed.append(raw)
+        await asyncio.sleep(0.01)
+        return compress(raw)
+
+    monkeypatch.setattr(rendering, "compress_off_loop", counted)
+    async with Replica(pods.store) as replica:
+        plain = await replica.body(PATH)
+        answers = await asyncio.gather(*(replica.body(PATH, gzip=True) for _ in range(20)))
+        assert set(answers) == {plain}
+        first = len(compressed)
+        assert 1 < first == len(set(compressed))
+        await pods.put("a", "pod-050", data="changed" * 100)
+        answers = await asyncio.gather(*(replica.body(PATH, gzip=True) for _ in range(20)))
+        assert set(answers) == {await replica.body(PATH)} != {plain}
+        assert len(compressed) == first + 1
 
 
 @pytest.mark.asyncio
