@@ -263,10 +263,10 @@ async def test_bookmarks_only_beyond_the_start(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.asyncio
 async def test_bookmark_before_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A watch gets one more bookmark shortly before its deadline, then ends cleanly."""
-    monkeypatch.setattr(watcher_module, "BOOKMARK_BEFORE_END_SECONDS", 0.1)
+    monkeypatch.setattr(watcher_module, "BOOKMARK_BEFORE_END_SECONDS", 0.5)
     world = World([pod("a", 90)])
     async with Running(world) as running:
-        stream = await running.start(NOW, seconds=0.2)
+        stream = await running.start(NOW, seconds=1.5)
         world.change("a")
         await running.last
         assert [e["type"] for e in stream.events] == ["MODIFIED", "BOOKMARK"]
