@@ -66,9 +66,15 @@ async def test_the_rights_are_enough_and_no_more_than_said(tmp_path: Path) -> No
                 ) as alice:
                     pods = await alice.get("/api/v1/pods")
                 assert pods.headers["x-larder-source"] == "cache"
-                assert {pod["metadata"]["namespace"].partition("-")[0] for pod in pods.json()["items"]} == {
-                    "storefront"
-                }
+                places = {pod["metadata"]["namespace"] for pod in pods.json()["items"]}
+                assert places == {"storefront-prod", "storefront-staging", "storefront-preview"}
+            async with httpx.AsyncClient(base_url=sandbox.url, verify=False) as client:
+                for name in own:
+                    written = await client.post(
+                        "/api/v1/namespaces/default/configmaps", headers={"Authorization": f"Bearer {name}-token"},
+                        json={"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}},
+                    )  # fmt: skip
+                    assert written.status_code == 403
             informing.cancel()
             await asyncio.wait({informing})
 
