@@ -139,11 +139,6 @@ class UpstreamClient:
         """Upstream's URL."""
         return self.credentials.server
 
-    @property
-    def date_offset(self) -> float:
-        """Upstream's clock minus ours in seconds; 0 where they agree within two."""
-        return self.clock.offset
-
     async def close(self) -> None:
         """Close all connections."""
         if self._session is not None:

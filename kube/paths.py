@@ -67,11 +67,6 @@ class RequestInfo:
         """Whether it is a list or watch."""
         return self.is_resource and self.verb in ("list", "watch")
 
-    @property
-    def wants_single(self) -> bool:
-        """Whether the path ends at one object: a get, or the legacy watch of one."""
-        return bool(self.path_name)
-
 
 def parse(method: str, path: str, query: Query | str = "", version: ServerVersion = _LATEST) -> RequestInfo:
     """Understand a request line.

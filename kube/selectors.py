@@ -228,11 +228,6 @@ class FieldSelector:
         """The fields it looks at, in order, each once."""
         return tuple(dict.fromkeys(term.field for term in self.terms))
 
-    def without(self, *fields: str) -> FieldSelector:
-        """The terms on other fields than these."""
-        rest = tuple(term for term in self.terms if term.field not in fields)
-        return self if len(rest) == len(self.terms) else FieldSelector(rest)
-
     def renamed(self, names: Mapping[str, str]) -> FieldSelector:
         """With fields replaced by their canonical names."""
         if not any(term.field in names for term in self.terms):

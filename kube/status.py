@@ -398,12 +398,6 @@ def too_many_requests(message: str = "storage is (re)initializing", retry_after:
     return TooManyRequests(429, "TooManyRequests", message, details={}, retry_after_seconds=retry_after)
 
 
-def plain_too_many_requests(retry_after: int = 1) -> PlainError:
-    """429 of a server that has too many requests in flight."""
-    headers = {**_NO_SNIFF, "Retry-After": str(retry_after)}
-    return PlainError(429, "Too many requests, please try again later.\n", headers)
-
-
 def service_unavailable(message: str, retry_after: int = 0) -> ServiceUnavailable:
     """503."""
     return ServiceUnavailable(503, "ServiceUnavailable", message, details={}, retry_after_seconds=retry_after)
@@ -423,15 +417,6 @@ def internal(error: object) -> StatusError:
         f"Internal error occurred: {text}",
         details={"causes": [{"message": text}]},
     )
-
-
-def server_timeout(gvr: GVR, operation: str, retry_after: int = 2) -> StatusError:
-    """500 ServerTimeout: the operation (`list`) may be tried again."""
-    message = (
-        f"The {operation} operation against {gvr.group_resource} could not be completed at this time, please try again."
-    )
-    details = _kind_details(gvr, operation)
-    return StatusError(500, "ServerTimeout", message, details=details, retry_after_seconds=retry_after)
 
 
 def unclassified_500(message: str) -> StatusError:

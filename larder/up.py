@@ -97,14 +97,6 @@ class Stack:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def stop_part(self, name: str, *, kill: bool = False) -> None:
-        """End one part for good; `kill`: without a warning, as a machine that fails would."""
-        part = self.parts[name]
-        part.stopping = True
-        if kill and part.process is not None and part.pid is not None:
-            part.process.kill()
-        await part.stop()
-
     def _directory(self, stack: contextlib.AsyncExitStack) -> Path:
         if self.settings.directory:
             path = Path(self.settings.directory)

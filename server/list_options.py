@@ -81,11 +81,6 @@ class ListOptions:
         """Whether neither selector restricts anything: only then lists carry remainingItemCount."""
         return self.label_selector.empty and self.field_selector.empty
 
-    @property
-    def content_fields(self) -> FieldSelector:
-        """The field selector without name and namespace: what a record's `fields` are matched with."""
-        return self.field_selector.without(fields.NAME, fields.NAMESPACE)
-
 
 @dataclass(frozen=True, slots=True)
 class GetOptions:

@@ -111,10 +111,6 @@ class Tenants:
         """The namespaces of these tenants."""
         return frozenset(ns for tenant in tenants for ns in self._namespaces.get(tenant, ()))
 
-    def tenant_of(self, namespace: str) -> str | None:
-        """The tenant that a namespace belongs to."""
-        return self._tenant_of_namespace.get(namespace)
-
 
 def tenant_from_labels(labels: dict[str, str], keys: Sequence[str]) -> str | None:
     """The tenant that a namespace's labels name: the value of the first key that it has and that is not empty.

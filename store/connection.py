@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Self
 
-import redis
 import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -172,17 +171,6 @@ def unsuitable(info: dict[str, Any]) -> str | None:
             "run CONFIG SET maxmemory-policy noeviction, and write it into its configuration"
         )
     return None
-
-
-def measure_bytes(url: str, part: str) -> int:
-    """The memory that Redis uses for all keys whose names have `part` in them. Slow, and blocking: for measurements.
-
-    Raises:
-        StoreError: as `store.redis_errors.translate` names it.
-    """
-    pattern = "*" + re.sub(r"([\\[\]*?^])", r"\\\1", part) + "*"
-    with translated(), redis.Redis.from_url(url) as client:
-        return sum(int(client.memory_usage(key, samples=0) or 0) for key in client.scan_iter(match=pattern, count=1000))
 
 
 def without_password(url: str) -> str:

@@ -90,9 +90,9 @@ def test_methods_become_verbs(method: str, path: str, verb: str) -> None:
 def test_names_of_paths_and_of_selectors_are_told_apart() -> None:
     """RBAC looks at both, routes only at the path's."""
     selected = paths.parse("GET", "/api/v1/pods", "fieldSelector=metadata.name=x")
-    assert (selected.name, selected.path_name, selected.wants_single) == ("x", "", False)
+    assert (selected.name, selected.path_name) == ("x", "")
     single = paths.parse("GET", "/api/v1/watch/namespaces/a/pods/x")
-    assert (single.name, single.path_name, single.wants_single) == ("x", "x", True)
+    assert (single.name, single.path_name) == ("x", "x")
 
 
 def test_an_empty_segment_is_a_resource_that_nobody_serves() -> None:

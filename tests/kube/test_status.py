@@ -15,7 +15,6 @@ DEPLOYMENTS = GVR("apps", "v1", "deployments")
 TOO_LARGE = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
 CANNOT_LIST = 'User "bob" cannot list resource "deployments" in API group "apps" in the namespace "shop"'
 CANNOT_LOG = 'User "b&amp;&lt;o&gt;b" cannot get resource "pods/log" in API group "" in the namespace "shop"'
-TRY_AGAIN = "The list operation against pods could not be completed at this time, please try again."
 NO_WATCH = 'watch is not supported on resources of kind "componentstatuses"'
 NO_DETAILS: dict[str, object] | None = None
 
@@ -91,13 +90,6 @@ NO_DETAILS: dict[str, object] | None = None
             500,
         ),
         (status.unclassified_500("boom"), "boom", None, NO_DETAILS, 500),
-        (
-            status.server_timeout(PODS, "list"),
-            TRY_AGAIN,
-            "ServerTimeout",
-            {"name": "list", "kind": "pods", "retryAfterSeconds": 2},
-            500,
-        ),
         (
             status.too_many_requests(),
             "storage is (re)initializing",
@@ -191,7 +183,6 @@ def test_plain_errors_are_text_in_every_form() -> None:
             {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"},
             b"404 page not found\n",
         )
-    assert status.plain_too_many_requests(3).render().headers["Retry-After"] == "3"
     assert status.plain_service_unavailable().render().body == b"service unavailable\n"
 
 

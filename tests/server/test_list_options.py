@@ -199,15 +199,13 @@ def test_a_name_from_the_path_becomes_a_selector() -> None:
     """The legacy watch of one object selects it by its field."""
     options = _parse("/api/v1/watch/namespaces/a/pods/x")
     assert (options.single_name, str(options.field_selector)) == ("x", "metadata.name=x")
-    assert options.content_fields.empty
 
 
 def test_names_and_namespaces_that_selectors_fix() -> None:
-    """Both are exposed, and taken out of what is matched with an object's other fields."""
+    """Both are exposed, by the versions that do so."""
     target = "?fieldSelector=metadata.name%3Dx,metadata.namespace%3Da,status.phase!%3DFailed"
     options = _parse(target)
     assert (options.single_name, options.namespace_from_selector) == ("x", "a")
-    assert str(options.content_fields) == "status.phase!=Failed"
     assert _parse(target, V1_26).namespace_from_selector is None
     assert _parse(f"/api/v1/namespaces/b/pods{target}").namespace_from_selector is None
     assert _parse("?fieldSelector=metadata.namespace%3D").namespace_from_selector is None

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from store import embedded
-from store.connection import Store, measure_bytes, unsuitable
+from store.connection import Store, unsuitable
 from store.embedded import EmbeddedRedis
 from store.errors import StoreError, StoreFull, StoreUnavailable, StoreUnsuitable
 from store.redis_errors import translate
@@ -187,16 +187,6 @@ def test_unknown_errors_stay_errors_of_the_store() -> None:
     assert type(translate(exceptions.OutOfMemoryError("full"))) is StoreFull
     assert type(translate(exceptions.BusyLoadingError("loading"))) is StoreUnavailable
     assert type(translate(exceptions.ReadOnlyError("a replica now"))) is StoreUnavailable
-
-
-@pytest.mark.asyncio
-async def test_bytes_are_measured(pods: Stage) -> None:
-    """The memory of all keys with a part in their name is summed up."""
-    for i in range(10):
-        await pods.put(f"p{i}", payload=os.urandom(10_000))
-    part = pods.keys.objects("-")
-    assert 100_000 < await asyncio.to_thread(measure_bytes, pods.store.url, part) < 150_000
-    assert await asyncio.to_thread(measure_bytes, pods.store.url, "nothing[like]this") == 0
 
 
 @pytest.fixture
