@@ -48,7 +48,8 @@ class Stack:
 
     `url` is where larder is reached, `ca` the PEM that its certificate is checked with (None: the system's),
     `kubeconfigs` maps users to files that lead there, `parts` are the running processes by name; `replicas` are the
-    URLs of the servers themselves, and `health` the addresses (`HOST:PORT`) of their probes and metrics.
+    URLs of the servers themselves, and `health` the addresses (`HOST:PORT`) of their probes and metrics;
+    `informer_health` is the informer's.
     """
 
     settings: UpSettings
@@ -60,6 +61,7 @@ class Stack:
     ca: bytes | None = None
     kubeconfigs: dict[str, Path] = field(default_factory=dict)
     upstream_kubeconfig: str = ""
+    informer_health: str = ""
     replicas: list[str] = field(default_factory=list)
     health: list[str] = field(default_factory=list)
     parts: dict[str, Part] = field(default_factory=dict)
@@ -119,7 +121,7 @@ class Stack:
         self.upstream_kubeconfig = str(wanted)
 
     async def _start_informer(self) -> None:
-        health = f"127.0.0.1:{free_port()}"
+        health = self.informer_health = f"127.0.0.1:{free_port()}"
         options = ["--kubeconfig", self.upstream_kubeconfig, "--redis-url", self.redis_url, "--metrics-listen", health]
         options += ["--tenant-label", ",".join(self.settings.tenant_label)]
         if self.settings.resources is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,14 +54,3 @@ def sides_of(system: Running, program: Path, user: str) -> Sides:
         Kubectl(program, system.stack.kubeconfigs[user], homes / "larder"),
         Kubectl(program, system.stack.directory / "sandbox" / f"{user}.kubeconfig", homes / "upstream"),
     )
-
-
-@contextlib.contextmanager
-def upstream_down(system: Running) -> Iterator[None]:
-    """Upstream cuts every connection, and any new one at its first request."""
-    with system.upstream() as client:
-        client.post("/sandbox/faults/down")
-        try:
-            yield
-        finally:
-            client.post("/sandbox/faults/up")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.fixtures.running import Running, wait_until
-from tests.interop.conftest import sides_of, upstream_down
+from tests.interop.conftest import sides_of
 from tests.interop.kubectl import Kubectl
 
 pytestmark = pytest.mark.interop
@@ -36,12 +35,6 @@ READS = (
 )
 
 
-def _relists(system: Running) -> int:
-    """How many lists the informer has asked upstream for."""
-    rows = system.requests_seen()
-    return sum(row["requests"] for row in rows if (row["cause"], row["verb"]) == ("larder-informer", "list"))
-
-
 def _fresh(system: Running, program: Path, user: str, home: Path) -> Kubectl:
     """A user's kubectl that has never asked anything; the user has been heard of, on each replica."""
     for replica in system.replicas:
@@ -57,11 +50,12 @@ def test_reads_go_on_and_writes_are_refused(system: Running, program: Path, tmp_
     kubectl = _fresh(system, program, "admin", tmp_path / "fresh")
     alice = _fresh(system, program, "alice", tmp_path / "alice")
     watch = ("get", "configmaps", "-n", NAMESPACE, "-w", "-o", "name")
-    relists = _relists(system)
+    relists = system.relists()
+    assert relists > 0
     with ExitStack() as exits:
         old = exits.enter_context(kubectl.follow(*watch))
         wait_until(lambda: len(old.lines) == 2)
-        with upstream_down(system):
+        with system.upstream_down():
             for command in READS:
                 ran = kubectl.run(*command.split())
                 assert ran.ageless == expected[command].ageless, command
@@ -87,20 +81,20 @@ def test_reads_go_on_and_writes_are_refused(system: Running, program: Path, tmp_
             wait_until(lambda one=one: len(one.lines) == 4)  # type: ignore[misc]
             assert one.process.poll() is None, one.complaints
             assert one.lines == [*old.lines[:2], "configmap/back", "configmap/back"]
-    assert _relists(system) == relists, "the informer resumes, and lists nothing again"
+    assert system.relists() == relists, "the informer resumes, and lists nothing again"
 
 
 def _refused(kubectl: Kubectl, command: str) -> None:
     """What needs upstream is refused, and says so."""
     ran = kubectl.run(*command.split())
     assert ran.code == 1
-    assert re.search("upstream (did not answer|cannot be reached)", ran.err), ran.err
+    assert "upstream cannot be reached" in ran.err, ran.err
 
 
 def test_a_stranger_is_refused_while_nobody_can_vouch(system: Running) -> None:
     """Whose token no replica has seen gets 503 while upstream is away, not 401, and is let in when it is back."""
     with system.client("grace") as grace:
-        with upstream_down(system):
+        with system.upstream_down():
             answer = grace.get("/api/v1/namespaces")
             assert (answer.status_code, answer.json()["reason"]) == (503, "ServiceUnavailable")
         wait_until(lambda: grace.get("/api/v1/namespaces").status_code == 200)
