@@ -197,6 +197,8 @@ class Hub:
 
     def _changed(self, change: Change) -> None:
         """The view's observer."""
+        if self.began_anew:
+            return  # no sequel to what the watchers were told: the reset that is on its way ends them with 410
         shared = SharedChange(change)
         self._recent[change.rv] = shared
         while len(self._recent) > RECENT_CHANGES:

@@ -89,7 +89,7 @@ class StoreReads:
 
         Raises:
             Gone: it does not reach back to `after`.
-            Unusable: the store cannot be read.
+            Unusable: the store cannot be read, or is behind: it came back as an older copy of itself.
         """
         found: list[Change] = []
         incarnation, begin = self.view.incarnation, after
@@ -100,6 +100,8 @@ class StoreReads:
                 raise Unusable(f"the log of {self.view.gvr} cannot be read: {error}") from error
             if page.incarnation != incarnation or page.floor > begin:
                 raise Gone(after, page.floor)
+            if page.position < upto:
+                raise Unusable(f"the log of {self.view.gvr} is at {page.position}, behind {upto}")
             found += [_change(entry) for entry in page.entries if entry.type != "R"]
             if not page.more:
                 return found

@@ -29,6 +29,7 @@ from server.watch_stream import frame
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from server.history import Change
     from server.hub import Hub
     from server.objects import ItemForm
     from server.watch_events import ObjectEvent, SharedChange
@@ -44,6 +45,10 @@ BOOKMARK_SECONDS = 60.0
 
 BOOKMARK_BEFORE_END_SECONDS = 2.0
 """How long before its deadline a watch gets one more, so that the next one begins where this one ends."""
+
+UNREADABLE_SECONDS, UNREADABLE_PAUSE_SECONDS = 15.0, 0.25
+"""How long a watch waits for a store that cannot be read, and between two attempts; then it ends cleanly.
+Clients list anew after an error, and after a stream that was empty and shorter than a second."""
 
 WRITE_BYTES = 16 * 1024
 """Bytes collected for one write while the history or the initial events are sent: one TLS record.
@@ -287,7 +292,7 @@ class Watcher:
                 return False
             if self.position >= view.position:
                 return True
-            changes = await view.changes_since(self.position, self._namespaces)
+            changes = await self._changes()
             reached, matches = view.position, self.selection.matcher()
             for change in changes:
                 self._look_up()
@@ -302,6 +307,21 @@ class Watcher:
                 if pause.due:
                     await pause()
             self.position = max(self.position, reached)
+
+    async def _changes(self) -> list[Change]:
+        """What the history has after the position, as soon as the store can be read."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + UNREADABLE_SECONDS
+        while True:
+            try:
+                return await self.hub.view.changes_since(self.position, self._namespaces)
+            except Unusable as error:
+                if loop.time() >= until:
+                    log.warning("%r ends: %s", self, error)
+                    raise _Over from None
+            self.flush()
+            await asyncio.sleep(UNREADABLE_PAUSE_SECONDS)
+            self._look_up()
 
     async def _take_past(self, shared: SharedChange, event: ObjectEvent) -> None:
         """A change from the history, whose old bytes may have to be read again."""

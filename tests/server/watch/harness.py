@@ -21,7 +21,7 @@ from server.objects import OBJECT, ItemForm
 from server.rendering import Kept
 from server.scope import ALL, Scope
 from server.space import Space
-from server.view import Gone, ResourceView
+from server.view import Gone, ResourceView, Unusable
 from server.watch_index import Selection
 from server.watch_start import StartPlan
 from server.watch_stream import Framing, Stalled
@@ -60,10 +60,11 @@ def pod(name: str, rv: int, namespace: str = "a", *, node: str = "", data: str =
 
 @dataclass
 class Log:
-    """The view's source: a log that can be trimmed (`floor`), and bodies that were let go."""
+    """The view's source: a log that can be trimmed (`floor`) or unreadable, and bodies that were let go."""
 
     position: int = 100
     floor: int = 0
+    unreadable: bool = False
     entries: list[Change] = field(default_factory=list)
     packed: dict[tuple[Key, int], bytes] = field(default_factory=dict)
 
@@ -79,6 +80,8 @@ class Log:
 
     async def changes(self, shards: Collection[str], after: int, upto: int) -> list[Change]:
         await asyncio.sleep(0)
+        if self.unreadable:
+            raise Unusable("the store is away")
         if after < self.floor:
             raise Gone(after, self.floor)
         return [change for change in self.entries if after < change.rv <= upto and change.shard in shards]

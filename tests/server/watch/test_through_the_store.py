@@ -13,7 +13,7 @@ import pytest_asyncio
 from server.history import Change
 from server.hub import Watches
 from server.scope import Scope
-from server.view import ResourceView
+from server.view import ResourceView, Unusable
 from server.views import Views
 from server.watch_start import StartPlan
 from store.connection import Store
@@ -172,6 +172,18 @@ async def test_new_incarnation_expires_all(world: StoredWorld) -> None:
             await running.last
         assert [event["type"] for event in stream.events] == ["ADDED", "ERROR"]
         assert stream.events[-1]["object"]["code"] == 410
+
+
+@pytest.mark.asyncio
+async def test_a_store_behind_the_view_is_no_history(world: StoredWorld) -> None:
+    """A store that came back as an older copy of itself has yet to learn the rest: its log is not taken for whole."""
+    world.put(pod("p", 101, "a"))
+    await world.seen()
+    source = world.view.source
+    assert source is not None
+    assert [change.rv for change in await source.changes(("oil",), 100, 101)] == [101]
+    with pytest.raises(Unusable, match="behind 105"):
+        await source.changes(("oil",), 100, 105)
 
 
 class StoredClient(Client):

@@ -180,6 +180,47 @@ async def test_reset_of_the_view_expires_all() -> None:
 
 
 @pytest.mark.asyncio
+async def test_nothing_of_the_new_history_is_told_before_the_reset() -> None:
+    """Between the view's new beginning and the word of it neither a change nor a bookmark covers what was missed."""
+    world = World([pod("a", 90)])
+    async with Running(world) as running:
+        stream = await running.start(NOW)
+        world.view.begin_anew(meta_of(position=140), {}, ())
+        world.view.places = dict.fromkeys(("a", "b", "c"), (0, "-"))
+        world.view.adopt(("-",), {})
+        world.rv = 140
+        world.change("b")
+        await settled()
+        assert stream.events == []
+        world.view.tell_reset()
+        await running.last
+        assert [event["object"]["code"] for event in stream.events] == [410]
+
+
+@pytest.mark.asyncio
+async def test_a_resume_waits_for_a_store_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the history cannot be read nothing is told, an error least of all; then everything, or a clean end."""
+    monkeypatch.setattr(watcher_module, "UNREADABLE_PAUSE_SECONDS", 0.0)
+    world = World([pod("a", 90)])
+    world.change("a")
+    world.view.shards["-"].since = world.rv
+    world.log.unreadable = True
+    async with Running(world) as running:
+        stream = await running.start(StartPlan(after=100))
+        assert stream.events == []
+        assert not running.last.done()
+        world.log.unreadable = False
+        await settled()
+        assert stream.told == [("MODIFIED", "a", 101)]
+        world.view.shards["-"].since = world.rv
+        world.log.unreadable = True
+        monkeypatch.setattr(watcher_module, "UNREADABLE_SECONDS", 0.0)
+        stream = await running.start(StartPlan(after=100))
+        await running.last
+        assert stream.events == []
+
+
+@pytest.mark.asyncio
 async def test_table_columns_come_once() -> None:
     """Only the first event of a Table watch has columns, a bookmark included; the Table's RV is the object's."""
     world = World([pod("a", 90)])
