@@ -69,7 +69,7 @@ class Catalogue:
         return 0.0 if self._reachable else self._monotonic() - self._answered
 
     async def refresh(self) -> bool:
-        """Read resources and version; whether they changed.
+        """Read resources and version; whether they changed. What an emptied store has lost stays known.
 
         Raises:
             StoreError: the store cannot be read; what is known stays.

@@ -27,7 +27,7 @@ from server.forward_headers import impersonates, impersonation_refused
 from server.handlers import discovery
 from server.handlers.get import get_object
 from server.handlers.list import list_objects
-from server.handlers.proxy import abort, forward
+from server.handlers.proxy import NO_CONTROL_DATA, abort, forward
 from server.handlers.watch import watch
 from server.identify import Presented, certificate_of, identify
 from server.identity import ANONYMOUS, Credential, CredentialKind, User
@@ -191,11 +191,11 @@ class Pipeline:
         if entry is not None and not info.verb and not info.subresource and replica.control.held:
             await self._refuse_method(ctx, entry)
         if entry is None or not info.is_read or info.subresource or len(info.parts) > 2:
-            return await forward(ctx, "write" if not info.is_read else "subresource" if entry else "not_covered")
+            return await forward(ctx, self._why_not_ours(info, entry))
         if paths.invalid_name(info.namespace):
             return await forward(ctx, "not_covered")
         if not replica.control.held:
-            return await forward(ctx, "no_control_data")
+            return await forward(ctx, NO_CONTROL_DATA)
         plan = await self._plan(ctx, entry, ctx.request.headers.get("accept"))
         plan.timeout_seconds = seconds if "timeout" in info.query else None
         if info.verb != "watch":
@@ -203,6 +203,13 @@ class Pipeline:
             if len(self._plans) > PLANS_LIMIT:
                 self._plans.popitem(last=False)
         return await self._follow(ctx, plan)
+
+    def _why_not_ours(self, info: RequestInfo, entry: CatalogueEntry | None) -> str:
+        if not info.is_read:
+            return "write"
+        if entry is not None or info.subresource:
+            return "subresource"
+        return "not_covered" if self._replica.control.held else NO_CONTROL_DATA
 
     async def _refuse_method(self, ctx: RequestContext, entry: CatalogueEntry) -> None:
         """A method that means nothing to an API server: authorized like any other, then there is no route for it.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from sanic.response import HTTPResponse
 
+from kube import status
 from kube.upstream_error import UpstreamError, UpstreamUnreachable
 from server import forward_headers, write_wait, written_object
 from server.handlers import upgrade
@@ -33,6 +34,10 @@ _log = logging.getLogger(__name__)
 
 HELD_BYTES = 3 << 20
 """Answers to writes up to this size are read whole before they are passed on: upstream takes no bigger objects."""
+
+NO_CONTROL_DATA = "no_control_data"
+"""Why a read goes upstream while nobody's rights are known here. Upstream's refusal is then not the last word for
+those who may read a part."""
 
 _READS = frozenset(("GET", "HEAD", "OPTIONS"))
 
@@ -104,6 +109,8 @@ async def _chunks(stream: Http) -> AsyncIterator[bytes]:
 
 
 async def _pass_on(ctx: RequestContext, answer: Streamed) -> HTTPResponse | None:
+    if answer.status == 403 and ctx.cause == NO_CONTROL_DATA and not ctx.info.namespace and not ctx.info.name:
+        raise status.service_unavailable("it is not known yet what this user may read across namespaces", 1)
     gvr = _written_resource(ctx)
     if gvr is None and answer.complete and answer.status not in (204, 304) and ctx.request.method != "HEAD":
         return await _at_once(ctx, answer)

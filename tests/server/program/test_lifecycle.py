@@ -13,7 +13,8 @@ from store.errors import StoreUnsuitable
 from tests.authz.objects import NODES, PODS, binding, record, role, rule
 from tests.server.program.conftest import Start, client, world
 from tests.server.program.stored import Stored
-from tests.server.program.upstream import ScriptedUpstream
+from tests.server.program.test_reads import names
+from tests.server.program.upstream import ScriptedUpstream, status_body
 
 pytestmark = pytest.mark.asyncio
 
@@ -38,6 +39,10 @@ async def test_not_ready_without_control_data(stored: Stored, start: Start, upst
         answer = await alice.get("/api/v1/pods")
         assert answer.headers["x-larder-source"] == "upstream"
         assert upstream.forwarded[-1].headers["authorization"] == ["Bearer alice-token"]
+        for path, code in (("/api/v1/nodes", 503), ("/api/v1/namespaces/gas-dev/pods", 403), ("/api/v1/nodes/n", 403)):
+            upstream.json("GET", path, status_body(403, "Forbidden", "no"), status=403)
+            answer = await alice.get(path)
+            assert answer.status_code == code, "whether she may read a part is not known yet"
         await stored.load(*world())
         for _ in range(500):
             if (await probe(server.metrics_port, "/readyz")).status_code == 200:
@@ -45,6 +50,26 @@ async def test_not_ready_without_control_data(stored: Stored, start: Start, upst
             await asyncio.sleep(0.02)
         answer = await alice.get("/api/v1/pods")
         assert answer.headers["x-larder-source"] == "cache"
+
+
+async def test_an_emptied_store_changes_no_answer(stored: Stored, start: Start, upstream: ScriptedUpstream) -> None:
+    """What is in memory is served as before while the store is empty, to those who see a part too, and then anew."""
+    await stored.load(*world())
+    server = await start()
+    redis = stored.store.redis
+    async with client(server, "alice-token") as alice, client(server, "bob-token") as bob:
+        before = [(await one.get("/api/v1/pods")).json()["items"] for one in (alice, bob)]
+        await redis.delete(*[key async for key in redis.scan_iter(f"{stored.store.prefix}:*")])
+        assert not await server.replica.catalogue.refresh()
+        for one, items in zip((alice, bob), before, strict=True):
+            answer = await one.get("/api/v1/pods")
+            assert answer.headers["x-larder-source"] == "cache"
+            assert answer.json()["items"] == items
+        assert upstream.forwarded == []
+        await Stored(stored.store).load(*world(), (PODS, record("new", "oil-dev", 903)))
+        async with asyncio.timeout(10):
+            while await names(alice, "/api/v1/pods") != ["new", "web-0", "web-1"]:
+                await asyncio.sleep(0.02)
 
 
 async def test_drain_ends_watches_with_a_bookmark(stored: Stored, start: Start) -> None:
