@@ -146,6 +146,7 @@ class Store:
             retry=Retry(NoBackoff(), retries),
             protocol=2,  # its replies are the cheaper ones to read, and nothing here needs RESP3
             client_name="larder",
+            encoding_errors="surrogateescape",  # a path's bytes that are no UTF-8 are a name that is not there
         )
         return aioredis.Redis.from_pool(pool)
 
