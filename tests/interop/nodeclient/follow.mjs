@@ -3,9 +3,13 @@
 //   node follow.mjs list KUBECONFIG              ConfigMaps of all namespaces, in pages of 5
 //   node follow.mjs watch KUBECONFIG PATH RV     Watch, begun again at the last resourceVersion whenever it ends
 //   node follow.mjs informer KUBECONFIG PATH     makeInformer, started again 100 ms after it fails
+//   node follow.mjs dashboard KUBECONFIG PATH RV
+//                                                A WebSocket as a dashboard in a browser opens it, and again
+//                                                at the newest resourceVersion whenever it closes
 //
-// The last two end when standard input does; the informer with its cache's contents.
+// The last three end when standard input does; the informer with its cache's contents.
 import { CoreV1Api, KubeConfig, Watch, makeInformer } from '@kubernetes/client-node';
+import WebSocket from 'ws';
 
 const [what, kubeconfig, path, from] = process.argv.slice(2);
 const config = new KubeConfig();
@@ -45,6 +49,34 @@ async function watch() {
   }
 }
 
+// A browser can send no header of its own, so the token goes as a subprotocol; it always sends its Origin.
+// What a dashboard does with a frame: parse it, and drop what is no newer than its list.
+async function dashboard() {
+  const cluster = config.getCurrentCluster();
+  const token = Buffer.from(config.getCurrentUser().token).toString('base64url');
+  const protocols = ['base64.binary.k8s.io', `base64url.bearer.authorization.k8s.io.${token}`];
+  const options = { origin: 'http://localhost:4466', ca: Buffer.from(cluster.caData, 'base64') };
+  let newest = BigInt(from);
+  while (!ended) {
+    await new Promise((done) => {
+      const url = `${cluster.server.replace('https', 'wss')}${path}?watch=1&resourceVersion=${newest}`;
+      const socket = new WebSocket(url, protocols, options);
+      socket.on('open', () => say({ event: 'connected', protocol: socket.protocol }));
+      socket.on('message', (data, binary) => {
+        const { type, object } = JSON.parse(data);
+        if (type === 'ERROR' || binary) return say({ event: 'failed', error: String(data) });
+        const version = BigInt(object.metadata.resourceVersion);
+        if (version <= newest) return say({ event: 'old', key: key(object) });
+        newest = version;
+        say({ event: type, key: key(object), rv: object.metadata.resourceVersion });
+      });
+      socket.on('error', (error) => say({ event: 'broken', error: String(error) }));
+      socket.on('close', (code) => done(say({ event: 'closed', code })));
+    });
+    await pause();
+  }
+}
+
 async function informer() {
   const informer = makeInformer(config, path, () => api.listConfigMapForAllNamespaces());
   for (const event of ['add', 'update', 'delete']) {
@@ -63,7 +95,7 @@ async function informer() {
   };
 }
 
-const atEnd = await { list, watch: async () => void watch(), informer }[what]();
+const atEnd = await { list, watch: async () => void watch(), dashboard: async () => void dashboard(), informer }[what]();
 if (what === 'list') process.exit(0);
 process.stdin.on('end', () => {
   ended = true;
