@@ -2,7 +2,7 @@
 
 Described is only what holds for every stored record. While records are made anew, Tables come from upstream.
 
-A resource whose rows cannot be made here is asked for in another `form`: as Tables that carry the objects
+A resource whose rows cannot be made here is asked for in another form (`asking`): as Tables that carry the objects
 (`kube.printed`), so that one stream brings each object with upstream's row of that very version. Objects never wait
 for rows: what comes without one is stored so, Tables are not given from the store, and upstream is asked again.
 """
@@ -10,22 +10,24 @@ for rows: what comes without one is stored so, Tables are not given from the sto
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from informers import metrics
+from informers.asking import Asking, OtherColumns
 from informers.columns import Definition, Learned, learn, remembered
 from informers.extract import Extractor, Print, Unreadable, field_reader
 from informers.refresh import Refresher
 from kube.client import UpstreamClient
-from kube.list_watch import PAGE_OBJECTS, list_pages, watch
-from kube.printed import Printed, Sent, SentPage, printed_pages, printed_watch
+from kube.list_watch import PAGE_OBJECTS
+from kube.printed import Printed, Sent, zero_cells
 from kube.resources import CUSTOM_RESOURCE_DEFINITIONS, Resource
 from kube.status import StatusError
 from kube.upstream_error import UpstreamError
@@ -35,7 +37,7 @@ from store.meta import Description, Meta, TableInfo
 from store.reader import Reader
 from store.record import Record
 from store.writer import Writer
-from tables.registry import KeptRows
+from tables.row import Row
 
 log = logging.getLogger("larder.informer")
 
@@ -64,7 +66,7 @@ class Describer:
     """One resource's description and its records. `run` keeps both right in the background.
 
     `writing` is held around every write of the resource. `shard` tells where an object belongs. `reopen` is called
-    when `form` has become another: the watch is to be begun anew.
+    when upstream is to be asked in another form: the watch is to be begun anew.
     """
 
     def __init__(
@@ -89,15 +91,13 @@ class Describer:
         self._reader = reader
         self._writer = writer
         self._writing = writing
-        self._reopen = reopen
+        self.asking = Asking(client, self.gvr, reopen)
         self._refresher = Refresher(
             self.gvr, reader=reader, writer=writer, writing=writing, shard=shard, records=self.records
         )
         self._said: TableInfo | None = None
         self._extractor: Extractor | None = None
-        self._kept: KeptRows | None = None
-        self._in_form = asyncio.Event()
-        """Set once a watch in the present form was open: what was sent in another one is in the store then."""
+        self._learned: Learned | None = None
         self._given_up = 0
         self._stale_rows = False
         self._stale_bytes = False
@@ -107,42 +107,12 @@ class Describer:
         self._learned_at = 0.0
         self._learn_at = 0.0
 
-    @property
-    def form(self) -> bytes | None:
-        """In which form upstream is to be asked for the objects: in Tables with these columns, or (None) plainly."""
-        assert self.current is not None
-        assert self.current.table is not None
-        return self.current.table.columns if self._kept is not None else None
-
-    @property
-    def printed(self) -> bool:
-        """Whether upstream is asked for Tables."""
-        return self._kept is not None
-
-    def pages(self, limit: int, cause: str) -> AsyncGenerator[SentPage, None]:
-        """Upstream's list, in the present form."""
-        if self._kept is not None:
-            return printed_pages(self._client, self.gvr, limit=limit, cause=cause)
-        return list_pages(self._client, self.gvr, limit=limit, cause=cause)
-
-    def watch(self, rv: int, seconds: int) -> AsyncGenerator[Sequence[tuple[str, Sent]], None]:
-        """Upstream's watch, in the present form."""
-        if self._kept is not None:
-            return printed_watch(self._client, self.gvr, rv, seconds=seconds)
-        return watch(self._client, self.gvr, rv, seconds=seconds)
-
-    def watched(self, form: bytes | None) -> None:
-        """A watch in this form is open, and all that came before it is in the store."""
-        if form == self.form:
-            self._in_form.set()
-
     def give_up_rows(self, problem: str) -> None:
         """Upstream's Tables cannot be followed: plain objects, until a later comparison (the longer the more often)."""
         pause = min(FIDELITY_SECONDS, FIRST_FIDELITY_SECONDS * 2**self._given_up)
         self._given_up += 1
         self._learn_at = time.monotonic() + pause
-        self._kept = None
-        self._in_form.clear()
+        self.asking.use(None, b"")
         self._miss_rows(f"its Tables cannot be followed: {problem}")
 
     async def begin(self, meta: Meta) -> None:
@@ -197,13 +167,27 @@ class Describer:
             self.current = replace(self.current, unsettled=unsettled)
             await self.say()
 
+    async def bookmarked(self, bookmark: bytes) -> None:
+        """A bookmark of a Table shows upstream's row of an object without content.
+
+        Raises:
+            StoreError
+        """
+        assert self.current is not None
+        table = self.current.table
+        if not self.asking.printed or table is None or table.zero_row is not None:
+            return
+        if cells := zero_cells(bookmark):
+            self.current = replace(self.current, table=replace(table, zero_row=Row((b'{"cells":' + cells,))))
+            await self.say()
+
     def record(self, sent: Sent) -> Record | None:
         """The record of an object; None, with a word in the log, for what is none."""
         assert self._extractor is not None
         row: Print | None = None
         if isinstance(sent, Printed):
             row, sent = self._row_of(sent), sent.object
-        elif self._kept is not None and self._in_form.is_set():
+        elif self.asking.printed and self.asking.settled.is_set():
             self._miss_rows(f"upstream could not print {sent[:200]!r}")
         try:
             return self._extractor.record(sent, row)
@@ -265,7 +249,8 @@ class Describer:
                 await asyncio.sleep(RETRY_SECONDS)  # it is being loaded, by what is known now
             except (StatusError, UpstreamError, StoreError) as error:
                 log.warning("%s: could not look at its columns again: %s", self.gvr, error)
-                self._learn_at = time.monotonic() + RETRY_SECONDS
+                self._learn_at = 0.0
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _wait(self) -> None:
         if self._stale_rows or self._stale_bytes:
@@ -297,7 +282,7 @@ class Describer:
 
     async def _learn(self, meta: Meta, custom: Definition | None) -> Learned:
         """Ask upstream what to go on with."""
-        learned = await learn(self._client, self._resource, self.cluster.server, custom)
+        learned = self._unless_doubted(await learn(self._client, self._resource, self.cluster.server, custom))
         unsettled = self.current.unsettled if self.current is not None else meta.unsettled
         self.current = replace(self._description(learned.info, custom), unsettled=unsettled)
         self._compared = learned.compared
@@ -307,6 +292,19 @@ class Describer:
             self._unprintable = ""
             self._stale_rows = True
             self._stale_bytes |= meta.version != self.cluster.version
+        return learned
+
+    def _unless_doubted(self, learned: Learned) -> Learned:
+        """What was learned, or what was before: without rows to compare, no doubt of those before them is removed."""
+        known, current = self._learned, self.current
+        if known is None or current is None or known.info.columns != learned.info.columns:
+            return learned
+        doubted = known.kept is not None and current.version == self.cluster.version
+        if doubted and learned.info.served and not learned.compared:
+            return known
+        zero_row = current.table.zero_row if current.table is not None else None
+        if learned.kept is not None and zero_row is not None:
+            return dataclasses.replace(learned, info=replace(learned.info, zero_row=zero_row))
         return learned
 
     def _description(self, table: TableInfo, custom: Definition | None) -> Description:
@@ -328,11 +326,8 @@ class Describer:
     def _use(self, learned: Learned) -> None:
         """Make records by what is known now."""
         assert self.current is not None
-        before = self.form if self._extractor is not None else None
-        self._kept = learned.kept
-        if self.form != before:
-            self._in_form.clear()
-            self._reopen()
+        self._learned = learned
+        self.asking.use(learned.kept, learned.info.columns)
         self._extractor = Extractor(
             self.gvr,
             self._resource.kind,
@@ -343,16 +338,12 @@ class Describer:
         )
 
     def _row_of(self, printed: Printed) -> Print | None:
-        """What makes the row of an object that came with upstream's."""
-        kept = self._kept
-        if kept is None:
-            return None
-        if printed.columns != self.form:
+        try:
+            return self.asking.row_of(printed)
+        except OtherColumns:
             self._learn_at = min(self._learn_at, self._learned_at + RETRY_SECONDS)
             self._miss_rows("upstream prints other columns than before")
             return None
-        now = self._client.clock.now()
-        return lambda obj: kept.row(obj, printed.cells, printed.conditions, now)
 
     async def _definition(self) -> Definition | None:
         """What the CRD says, from the store where it is there; None for what is not custom."""
@@ -383,9 +374,9 @@ class Describer:
 
     async def _refresh(self) -> None:
         """Make every record anew, from upstream's bytes where those or the rows come from there, else from its own."""
-        if self._kept is None:
+        if not self.asking.printed:
             if self._stale_bytes:
-                replaced = await self._refresher.from_upstream(self.pages(PAGE_OBJECTS, "refresh"))
+                replaced = await self._refresher.from_upstream(self.asking.pages(PAGE_OBJECTS, "refresh"))
             else:
                 replaced = await self._refresher.from_store()
         elif (kept := await self._keep_rows()) is not None:
@@ -403,10 +394,10 @@ class Describer:
         """
         try:
             async with asyncio.timeout(RETRY_SECONDS):
-                await self._in_form.wait()
+                await self.asking.settled.wait()
         except TimeoutError:
             return None
-        replaced = await self._refresher.from_upstream(self.pages(PAGE_OBJECTS, "refresh"))
+        replaced = await self._refresher.from_upstream(self.asking.pages(PAGE_OBJECTS, "refresh"))
         for _ in range(LOOKS):
             if not await self._refresher.lacks_rows():
                 return replaced

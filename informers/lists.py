@@ -136,7 +136,7 @@ class Lists:
         return untold
 
     async def _pages(self, limit: int, cause: str) -> AsyncIterator[SentPage]:
-        async with aclosing(self._describer.pages(limit, cause)) as pages:
+        async with aclosing(self._describer.asking.pages(limit, cause)) as pages:
             async for page in pages:
                 yield page
 

@@ -219,7 +219,7 @@ class Reflector:
         text = str(problem) or type(problem).__name__
         if not isinstance(problem, UpstreamError):
             self._refused += 1
-        if self._refused >= PRINTED_TRIES and self.describer.printed:
+        if self._refused >= PRINTED_TRIES and self.describer.asking.printed:
             self._refused = 0
             self.describer.give_up_rows(text)
         return text
@@ -248,9 +248,9 @@ class Reflector:
         """One watch, to its end; whether it was a good one."""
         begun, told = time.monotonic(), False
         seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 (spreads load)
-        form = self.describer.form
-        async with aclosing(self.describer.watch(self._writer.position, seconds)) as batches:
-            while form == self.describer.form:
+        form = self.describer.asking.form
+        async with aclosing(self.describer.asking.watch(self._writer.position, seconds)) as batches:
+            while form == self.describer.asking.form:
                 try:
                     batch = await self._next(batches)
                 except StopAsyncIteration:
@@ -259,13 +259,13 @@ class Reflector:
                     self._suspicious |= lasted < seconds - 1
                     return told or lasted > SHORT_SECONDS
                 except TimeoutError:
-                    if form == self.describer.form:
+                    if form == self.describer.asking.form:
                         self._must_list, self._listed_for_pending = True, time.monotonic()
                     return True
                 if self._suspicious:
                     await self._check_past()
                 self.watching = True
-                self.describer.watched(form)
+                self.describer.asking.watched(form)
                 self._in_touch = time.monotonic()
                 if batch:
                     told = True
@@ -308,7 +308,9 @@ class Reflector:
             if kind == "BOOKMARK":
                 await self._write(changes)
                 changes = []
+                assert isinstance(body, bytes), "bookmarks are no rows"
                 await self._advance(_version(body))
+                await self.describer.bookmarked(body)
             elif letter := _LETTERS.get(kind):
                 record = self.describer.record(body)
                 if record is not None:
@@ -402,13 +404,12 @@ class Reflector:
                 log.warning("%s: no heartbeat: %s", self.gvr, error)
 
 
-def _version(bookmark: Sent) -> int:
+def _version(bookmark: bytes) -> int:
     """The version of a bookmark, which a Table has in the same place.
 
     Raises:
         OutOfOrder: it has none.
     """
-    assert isinstance(bookmark, bytes), "bookmarks are no rows"
     try:
         return int(decode_head(bookmark).metadata.version)
     except (msgspec.DecodeError, ValueError):

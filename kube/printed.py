@@ -125,6 +125,12 @@ async def printed_watch(
             yield events
 
 
+def zero_cells(bookmark: bytes) -> bytes:
+    """The cells that a bookmark shows, which are those of an object without content; b"" of what is no Table."""
+    table = _table(bookmark) if bookmark.startswith(_TABLE_HEAD) else None
+    return bytes(table.rows[0].cells) if table is not None and table.rows else b""
+
+
 def _table(body: bytes) -> _Table:
     try:
         return _decode_table(body)

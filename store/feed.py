@@ -66,7 +66,7 @@ def parse(data: bytes) -> FeedMessage:
         return FeedMessage("x", *at, incarnation=more)
     if what == "r":
         shard, _, refreshes = more.partition("\t")
-        return FeedMessage("r", *at, shard=shard, refreshes=int(refreshes))
+        return FeedMessage("r", *at, shard=shard, refreshes=int(refreshes or 0))
     if what == "b":
         return FeedMessage("b", *at, shard=more)
     raise ValueError(f"no message of a feed: {data[:80]!r}")

@@ -59,11 +59,15 @@ class KeptRows:
         columns: Sequence[ColumnDefinition],
         known: KnownCells,
         summarize: Callable[[Object], Any] | None = None,
+        beyond: Sequence[CellFunction] = (),
     ) -> KeptRows:
-        """For upstream's columns. `known` cells get what `summarize` makes of the object, where there is one."""
+        """For upstream's columns. `known` cells get what `summarize` makes of the object, where there is one.
+
+        `beyond` are cells behind the last column.
+        """
         return cls(
-            names=tuple(f"{column.name}:{column.type}" for column in columns),
-            clocks=tuple(known.get((column.name, column.type)) for column in columns),
+            names=(*(f"{column.name}:{column.type}" for column in columns), *("" for _ in beyond)),
+            clocks=(*(known.get((column.name, column.type)) for column in columns), *beyond),
             summarize=summarize,
         )
 

@@ -123,7 +123,8 @@ def kept_rows(gvr: GVR, kind: str, columns: Sequence[ColumnDefinition], version:
         return KeptRows.of(columns, {(AGE.name, AGE.type): age, (AGE.name, "date"): age})
     summarize = table.summarize
     known = {(column.name, column.type): column.cell for column in table.columns_of(version)}
-    return KeptRows.of(columns, known, None if summarize is None else lambda obj: summarize(obj, version))
+    summary = None if summarize is None else lambda obj: summarize(obj, version)
+    return KeptRows.of(columns, known, summary, table.beyond)
 
 
 def default_printer() -> Printer:

@@ -10,7 +10,7 @@ import pytest
 
 from informers import description
 from store.meta import TableInfo
-from tables.row import finish
+from tables.row import Row, finish
 from tests.informers.eventually import until
 from tests.informers.stage import Stage
 from tests.informers.upstream import CONFIG_MAPS, Fault, Upstream, columns
@@ -99,6 +99,38 @@ async def test_bookmarks_of_tables(stage: Stage, moody: Upstream) -> None:
     await stage.caught_up(CONFIG_MAPS, last)
     await all_rows_are_upstreams(stage)
     assert await kept(stage)
+    assert (await table(stage)).zero_row == Row((b'{"cells":[""]',))
+
+
+@pytest.mark.asyncio
+async def test_no_rows_are_no_proof(stage: Stage, upstream: Upstream) -> None:
+    """Rows that were strange once stay so while there are none to compare."""
+    upstream.put(CONFIG_MAPS, "free", "a")
+    upstream.served[CONFIG_MAPS].cells = mood
+    running = await stage.start(CONFIG_MAPS)
+    await stage.watched(CONFIG_MAPS)
+    await stage.caught_up(CONFIG_MAPS, upstream.delete(CONFIG_MAPS, "free", "a"))
+    asked = upstream.count("table", CONFIG_MAPS)
+    running.reflector.describer.learn_again(new_bytes=False)
+    await until(lambda: upstream.count("table", CONFIG_MAPS) > asked + 1)  # the sample, and a list of rows
+    last = upstream.put(CONFIG_MAPS, "free", "b")
+    await stage.caught_up(CONFIG_MAPS, last)
+    assert await kept(stage)
+    await all_rows_are_upstreams(stage)
+
+
+@pytest.mark.asyncio
+async def test_a_refresh_that_fails_is_tried_again(stage: Stage, upstream: Upstream) -> None:
+    """Upstream refuses the list that rows are taken from: it is asked again in its time, not at once and for ever."""
+    upstream.put(CONFIG_MAPS, "free", "a")
+    running = await stage.start(CONFIG_MAPS)
+    await stage.watched(CONFIG_MAPS)
+    become_moody(upstream)
+    upstream.misbehave("list", str(CONFIG_MAPS), Fault("status", 2, 500, "not now"))
+    running.reflector.describer.learn_again(new_bytes=False)
+    await until(lambda: kept(stage))
+    await all_rows_are_upstreams(stage)
+    assert upstream.count("list", CONFIG_MAPS) == 1 + 3  # of the start, and of the comparisons: two refused
 
 
 @pytest.mark.asyncio
