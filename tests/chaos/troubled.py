@@ -48,7 +48,7 @@ class Troubled:
         """Two that share the resources, with short leases, in place of the stack's own; all is cached then."""
         for _ in range(2):
             self._start_informer()
-        self.system.call(self.system.stack.stop_part("informer"))
+        self.system.call(self._end("informer", kill=False))
         wait_until(lambda: self._holder() in self._informers, 60)
         for replica in self.system.replicas:
             with self.system.client("admin", replica) as client:
@@ -66,7 +66,7 @@ class Troubled:
         killed = self._holder()
         assert killed in self._informers
         self._informers.remove(killed)
-        self.system.call(self.system.stack.stop_part(killed, kill=True))
+        self.system.call(self._end(killed, kill=True))
         wait_until(lambda: self._holder() in self._informers, 60)
         self._start_informer()
 
@@ -111,6 +111,14 @@ class Troubled:
         stack = self.system.stack
         self.system.call(self._start(name, stack.upstream_kubeconfig))
         self._informers.append(name)
+
+    async def _end(self, name: str, *, kill: bool) -> None:
+        """For good; `kill`: without a warning, as a machine that fails would."""
+        part = self.system.stack.parts[name]
+        part.stopping = True
+        if kill and part.process is not None and part.pid is not None:
+            part.process.kill()
+        await part.stop()
 
     async def _start(self, name: str, kubeconfig: str) -> None:
         self.system.stack._start(
