@@ -175,7 +175,7 @@ class Replica:
             except (Unusable, StoreError) as error:
                 if str(error) != said:
                     said = str(error)
-                    _log.warning("the control data is not all there yet: %s", said)
+                    _log.warning("the control data is not all there yet; an informer has to bring it: %s", said)
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 if generation == self.catalogue.generation:
@@ -230,7 +230,7 @@ class Replica:
     def _checks(self) -> list[Check]:
         return [
             Check("stopping", lambda: "the replica is stopping" if self.draining else ""),
-            Check("control data", lambda: "" if self.control.held else "not all there yet"),
+            Check("control data", lambda: "" if self.control.held else "not all there yet: an informer brings it"),
             Check("store", self._store_problem),
         ]
 
