@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import uvloop
 from sanic import Sanic
+from sanic.application.state import ApplicationServerInfo
 from sanic.handlers import ErrorHandler
 from sanic.http import Http
+from sanic.http.constants import HTTP
 
 from kube import logs
 from kube.version import ServerVersion
@@ -94,6 +96,8 @@ def create_app(pipeline: Pipeline, *, touchup: bool = False) -> Sanic[Any, Any]:
             "TOUCHUP": touchup,
         }
     )
+    # Where Sanic knows of HTTP/1.1 alone, its rewriting leaves out an empty Alt-Svc header.
+    app.state.server_info.append(ApplicationServerInfo({"version": HTTP.VERSION_1}))
     # Sanic does not start without a route; no request ever takes it.
     app.add_route(_no_route, "/", methods=["GET"])
     return app

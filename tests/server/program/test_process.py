@@ -100,6 +100,7 @@ async def test_program_from_start_to_end(stored: Stored, upstream: ScriptedUpstr
             assert len((await http.get("/api/v1/pods")).json()["items"]) == 2
             answer = await http.get("/apis/example.com/v1/things")
             assert (answer.status_code, answer.headers["x-larder-source"]) == (404, "upstream")
+            assert "alt-svc" not in answer.headers, "upstream has none"
         async with authorities.https(program.port, token="bob-token") as http:
             too_long = await http.get("/", headers={"X-Long": "x" * 17_000})
             assert (too_long.status_code, too_long.json()["kind"]) == (431, "Status")
