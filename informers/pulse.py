@@ -53,21 +53,26 @@ class Pulse:
             if self.silent_seconds >= QUIET_SECONDS or time.monotonic() - self._asked_at >= VERSION_SECONDS:
                 await self._ask()
 
-    async def newest(self) -> int:
+    async def newest(self, least: int) -> int:
         """The newest resourceVersion of upstream's main storage, at most a second old.
+
+        Less than `least` only if it was so after the call: what is written meanwhile is newer than what others were
+        told a moment ago.
 
         Raises:
             StatusError, UpstreamError
         """
+        called_at = time.monotonic()
         async with self._asking:
             asked_at, newest = self._newest
-            if time.monotonic() - asked_at > NEWEST_SECONDS:
+            now = time.monotonic()
+            if now - asked_at > NEWEST_SECONDS or (newest < least and asked_at < called_at):
                 pages = list_pages(self._client, NAMESPACES, limit=1, cause="newest")
                 try:
                     newest = (await anext(pages)).rv
                 finally:
                     await pages.aclose()
-                self._newest = (time.monotonic(), newest)
+                self._newest = (now, newest)
             return newest
 
     async def _ask(self) -> None:

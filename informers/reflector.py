@@ -236,7 +236,7 @@ class Reflector:
             _WentBack: not as far as the store.
         """
         position = self._writer.position
-        if await self._pulse.newest() < position:
+        if await self._pulse.newest(position) < position:
             # Resources may have a storage of their own: only their own list knows.
             async with aclosing(list_pages(self._client, self.gvr, limit=1, cause="newest")) as pages:
                 newest = (await anext(pages)).rv

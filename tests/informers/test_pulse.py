@@ -1,0 +1,31 @@
+"""What is asked of upstream for all resources together."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from informers import pulse
+from informers.pulse import Pulse
+from kube.client import UpstreamClient
+from tests.informers.upstream import CONFIG_MAPS, Upstream
+
+
+@pytest.mark.asyncio
+async def test_the_newest_version_is_asked_for_once_for_many(
+    upstream: Upstream, client: UpstreamClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer serves all for a while, but nobody who knows of something newer; what is not there stays away."""
+    monkeypatch.setattr(pulse, "NEWEST_SECONDS", 60.0)
+    asked: list[str] = []
+    client._on_request = lambda _verb, _resource, cause: asked.append(cause)
+    one = Pulse(client, upstream.version, lambda _: None)
+    first = await one.newest(0)
+    assert await asyncio.gather(*(one.newest(first) for _ in range(20))) == [first] * 20
+    assert asked == ["newest"]
+    written = upstream.put(CONFIG_MAPS, "free", "c")
+    assert await asyncio.gather(*(one.newest(written) for _ in range(20))) == [written] * 20
+    assert asked == ["newest"] * 2
+    assert await one.newest(written + 1000) == written
+    assert asked == ["newest"] * 3
