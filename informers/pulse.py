@@ -28,10 +28,20 @@ NEWEST_SECONDS = 1.0
 
 
 class Pulse:
-    """Listens to one upstream. `version_changed` is called with another gitVersion than `version`."""
+    """Listens to one upstream.
 
-    def __init__(self, client: UpstreamClient, version: str, version_changed: Callable[[str], None]) -> None:
+    `version_changed` is called with another gitVersion than `version`, `returned` when upstream is there again.
+    """
+
+    def __init__(
+        self,
+        client: UpstreamClient,
+        version: str,
+        version_changed: Callable[[str], None],
+        returned: Callable[[], None] = lambda: None,
+    ) -> None:
         self.version = version
+        self._returned = returned
         self._client = client
         self._version_changed = version_changed
         self._asked_at = time.monotonic()
@@ -86,6 +96,7 @@ class Pulse:
             return
         if self._silent:
             log.info("upstream is there again")
+            self._returned()
         self._silent = False
         version = found.get("gitVersion") if isinstance(found, dict) else None
         if version and version != self.version:

@@ -115,7 +115,7 @@ class Worker:
         self._settings = settings
         self._reader = Reader(store)
         self._tenancy = Tenancy(settings.tenant_label)
-        self._pulse = Pulse(client, cluster.version, self._version_changed)
+        self._pulse = Pulse(client, cluster.version, self._version_changed, self._upstream_returned)
         self._catalogue = CatalogueKeeper(
             store, client, name, patterns, cluster=cluster.uid, lease_seconds=settings.lease_seconds
         )
@@ -301,6 +301,10 @@ class Worker:
         for reflector in self.reflectors.values():
             reflector.describer.cluster = self._cluster
             reflector.describer.learn_again(new_bytes=True)
+
+    def _upstream_returned(self) -> None:
+        """Discovery may have failed meanwhile, and the store may have lost what it said before."""
+        self._catalogue.poke()
 
 
 def _first(errors: BaseExceptionGroup[StoreError]) -> BaseException:

@@ -9,7 +9,7 @@ import pytest
 from informers import pulse
 from informers.pulse import Pulse
 from kube.client import UpstreamClient
-from tests.informers.upstream import CONFIG_MAPS, Upstream
+from tests.informers.upstream import CONFIG_MAPS, Fault, Upstream
 
 
 @pytest.mark.asyncio
@@ -29,3 +29,16 @@ async def test_the_newest_version_is_asked_for_once_for_many(
     assert asked == ["newest"] * 2
     assert await one.newest(written + 1000) == written
     assert asked == ["newest"] * 3
+
+
+@pytest.mark.asyncio
+async def test_an_upstream_that_is_there_again_is_told(upstream: Upstream, client: UpstreamClient) -> None:
+    """What waits for it need not wait out its pause."""
+    told = asyncio.Event()
+    upstream.misbehave("get", "/version", Fault("status", times=2, status=503))
+    running = asyncio.create_task(Pulse(client, upstream.version, lambda _: None, told.set).run())
+    async with asyncio.timeout(20):
+        await told.wait()
+    assert not upstream.faults.get(("get", "/version"))
+    running.cancel()
+    await asyncio.wait({running})
