@@ -10,6 +10,8 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 from sanic.response import HTTPResponse
@@ -34,6 +36,9 @@ BEARER_PREFIX = "base64url.bearer.authorization.k8s.io."
 CLOSE_FRAME = b"\x88\x02\x03\xe8"
 """A close with code 1000 and no text."""
 
+_ORIGIN = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:")
+"""What Go takes for a URL of a request: an absolute one, or a path. `null`, as sandboxed pages send, is none."""
+
 _CLOSE, _PING, _PONG = 0x8, 0x9, 0xA
 _KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -46,11 +51,13 @@ class Subprotocols(NamedTuple):
 
 
 class HandshakeRefused(Exception):
-    """An upgrade that is answered with `status` and an empty body."""
+    """An upgrade that is answered with `status` and a text without a length; then the connection ends."""
 
-    def __init__(self, status: int, problem: str) -> None:
-        super().__init__(problem)
+    def __init__(self, status: HTTPStatus, text: str = "", header: str = "") -> None:
+        super().__init__(text or status.phrase)
         self.status = status
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}", *([header] if header else []), "", text]
+        self.answer = "\r\n".join(lines).encode()
 
 
 def is_websocket(headers: Mapping[str, str]) -> bool:
@@ -86,19 +93,33 @@ def bearer_from_protocols(values: Sequence[str]) -> Subprotocols | None:
     return Subprotocols(token, rest) if token else None
 
 
+def offered_protocols(values: Sequence[str], *, token_taken: bool) -> tuple[str, ...]:
+    """The subprotocols that count: of the first header alone, unless the token was taken out of all of them.
+
+    >>> offered_protocols(["a, b", "c"], token_taken=False)
+    ('a', 'b')
+    """
+    if token_taken and (taken := bearer_from_protocols(values)) is not None:
+        return taken.rest
+    first = values[0].strip() if values else ""
+    return tuple(protocol.strip() for protocol in first.split(",")) if first else ()
+
+
 def accept_handshake(headers: Mapping[str, str], protocols: Sequence[str]) -> bytes:
-    """The bytes of the 101 answer. `protocols` are those offered, without the bearer's.
+    """The bytes of the 101 answer. `protocols` are those that count.
 
     Raises:
-        HandshakeRefused: 400 or 403, with an empty body.
+        HandshakeRefused: with the status and text of Go's library, in its order.
     """
     key = (headers.get("sec-websocket-key") or "").strip()
-    if not key or (headers.get("sec-websocket-version") or "").strip() != "13":
-        raise HandshakeRefused(400, "a WebSocket handshake needs a key and version 13")
-    if not headers.get("origin"):
-        raise HandshakeRefused(403, "a WebSocket handshake needs an Origin")
+    if not key:
+        raise HandshakeRefused(HTTPStatus.BAD_REQUEST, "mismatch challenge/response")
+    if (headers.get("sec-websocket-version") or "").strip() != "13":
+        raise HandshakeRefused(HTTPStatus.BAD_REQUEST, "missing or bad WebSocket Version", "Sec-WebSocket-Version: 13")
+    if not _ORIGIN.match(headers.get("origin") or ""):
+        raise HandshakeRefused(HTTPStatus.FORBIDDEN)
     if len(protocols) > 1:
-        raise HandshakeRefused(400, "at most one subprotocol may be offered")
+        raise HandshakeRefused(HTTPStatus.BAD_REQUEST)
     digest = hashlib.sha1(key.encode() + _KEY_SUFFIX, usedforsecurity=False)
     accept = base64.b64encode(digest.digest()).decode()
     lines = [
@@ -219,6 +240,17 @@ class WebSocketStream:
             stream._http.recv_buffer.clear()
             stream._connection.data_received(early)
         return stream
+
+    @classmethod
+    async def refuse(cls, request: Request, refusal: HandshakeRefused) -> None:
+        """Answer with the refusal's own bytes, and hang up."""
+        await request.respond(HTTPResponse(status=refusal.status))
+        http, transport = connection_of(request)
+        http.upgrade_websocket = True
+        http.keep_alive = False
+        transport.write(refusal.answer)
+        transport.close()
+        mark_answered(http)
 
     def write(self, data: bytes) -> None:
         """Write framed events without waiting; nothing happens on a lost connection."""

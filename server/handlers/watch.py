@@ -10,7 +10,9 @@ from sanic.response import HTTPResponse
 
 from kube import status
 from kube.status import TooLargeResourceVersion
+from server.authn import bearer_token
 from server.handlers.list import item_form
+from server.identity import CredentialKind
 from server.list_options import resource_version
 from server.negotiation import check_include_object, check_stream
 from server.reading import reach
@@ -22,11 +24,10 @@ from server.watch_stream import HttpStream, Stalled, WatchStream
 from server.watcher import Lifetime, Watcher
 from server.websocket import (
     HandshakeRefused,
-    Subprotocols,
     WebSocketStream,
     accept_handshake,
-    bearer_from_protocols,
     is_websocket,
+    offered_protocols,
 )
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ async def watch(ctx: RequestContext) -> HTTPResponse | None:
     try:
         stream = await _open(ctx)
     except HandshakeRefused as refusal:
-        return HTTPResponse(status=refusal.status)
+        ctx.status = refusal.status
+        await WebSocketStream.refuse(ctx.request, refusal)
+        return None
     lifetime = Lifetime(started + _seconds(options), options.allow_bookmarks)
     watcher = watches.enter(view, views.kept, lambda hub: Watcher(hub, selection, form, stream, lifetime))
     try:
@@ -125,9 +128,11 @@ async def _open(ctx: RequestContext) -> WatchStream:
     request = ctx.request
     if is_websocket(request.headers) and request.version != "1.0":
         values = request.headers.getall("sec-websocket-protocol", [])
-        # None: a bearer protocol alone, beside a credential that counted. It is then a protocol like any other.
-        offered = bearer_from_protocols(values) or Subprotocols("", tuple(values))
-        handshake = accept_handshake(request.headers, offered.rest)
+        # A token in the subprotocols counts, and is taken out, where there is no other.
+        token_taken = ctx.credential.kind is CredentialKind.TOKEN and not bearer_token(
+            request.headers.get("authorization")
+        )
+        handshake = accept_handshake(request.headers, offered_protocols(values, token_taken=token_taken))
         ctx.status = 101
         return await WebSocketStream.open(request, handshake)
     warnings = [("Warning", warning_header(text)) for text in ctx.warnings]

@@ -12,7 +12,8 @@ from tests.chaos.clients import Place
 from tests.chaos.session import Session, session
 from tests.chaos.troubled import Troubled, troubled
 from tests.chaos.writing import prepare
-from tests.real.apiserver import TOKENS, RealApiServer, find_assets
+from tests.real.apiserver import TOKENS, RealApiServer
+from tests.real.every import every_server
 
 CLIENTS = 24
 
@@ -81,13 +82,11 @@ async def test_every_trouble(tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.parametrize("assets", every_server())
 @pytest.mark.asyncio
 @pytest.mark.timeout(600)
-async def test_every_trouble_beside_a_real_server(tmp_path: Path) -> None:
+async def test_every_trouble_beside_a_real_server(assets: Path, tmp_path: Path) -> None:
     """Beside a real API server: its own watchers' sequences, bytes and all, through each kind of trouble."""
-    assets = find_assets()
-    if assets is None:
-        pytest.skip("no kube-apiserver here: see tests/real/apiserver.py")
     (tmp_path / "apiserver").mkdir()
     tokens = {**TOKENS, "mallory-token": ("mallory", [])}
     with RealApiServer(assets, tmp_path / "apiserver", tokens=tokens) as real:

@@ -306,23 +306,38 @@ async def test_websocket_errors_are_frames() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("headers", "code"),
+    ("headers", "answer"),
     [
-        ((*UPGRADE[:-1],), 403),
-        ((*UPGRADE, "Sec-WebSocket-Protocol: a, b"), 400),
-        ((*UPGRADE, "Sec-WebSocket-Protocol: a", "Sec-WebSocket-Protocol: b"), 400),
-        ((*UPGRADE[:2], "Sec-WebSocket-Version: 12", *UPGRADE[3:]), 400),
-        ((*UPGRADE[:3], "Origin: x"), 400),
+        ((*UPGRADE[:-1],), b"403 Forbidden\r\n\r\n"),
+        ((*UPGRADE[:-1], "Origin: null"), b"403 Forbidden\r\n\r\n"),
+        ((*UPGRADE[:-1], "Origin: dashboard"), b"403 Forbidden\r\n\r\n"),
+        ((*UPGRADE, "Sec-WebSocket-Protocol: a, b"), b"400 Bad Request\r\n\r\n"),
+        (
+            (*UPGRADE[:2], "Sec-WebSocket-Version: 12", *UPGRADE[3:]),
+            b"400 Bad Request\r\nSec-WebSocket-Version: 13\r\n\r\nmissing or bad WebSocket Version",
+        ),
+        ((*UPGRADE[:3], "Origin: x"), b"400 Bad Request\r\n\r\nmismatch challenge/response"),
     ],
 )
-async def test_websocket_refusals(headers: tuple[str, ...], code: int) -> None:
-    """A bad handshake is refused with an empty body, and no watch begins."""
+async def test_websocket_refusals(headers: tuple[str, ...], answer: bytes) -> None:
+    """A bad handshake is refused in the bytes of Go's library, which has no lengths, and no watch begins."""
     async with Served(World()) as served:
         client = await Connection.open(served)
         head = await client.get(PATH, *headers)
-        assert head.startswith(f"HTTP/1.1 {code}")
-        assert "content-length: 0" in head.lower()
+        assert head.encode() + b"\r\n\r\n" + await client.reader.read() == b"HTTP/1.1 " + answer
         assert not len(served.world.watches)
+        await client.close()
+
+
+@pytest.mark.asyncio
+async def test_websocket_protocols_of_the_first_header_count() -> None:
+    """A second header of subprotocols is not looked at, as Go does not."""
+    async with Served(World()) as served:
+        client = await Connection.open(served)
+        protocols = "Sec-WebSocket-Protocol: a", "Sec-WebSocket-Protocol: b"
+        head = await client.get(PATH + "&resourceVersion=100", *UPGRADE, *protocols)
+        assert head.startswith("HTTP/1.1 101")
+        assert "Sec-WebSocket-Protocol: a" in head.splitlines()
         await client.close()
 
 
