@@ -11,9 +11,11 @@ from tests.fixtures.running import Running, wait_until
 from tests.interop.conftest import sides_of
 from tests.interop.kubectl import Kubectl
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(400)]
 
 NAMESPACE = "storefront-preview"
+RESUME_SECONDS = 90.0
+"""The informer's longest pause between two attempts is thirty seconds."""
 
 READS = (
     "api-resources -o wide",
@@ -75,7 +77,7 @@ def test_reads_go_on_and_writes_are_refused(system: Running, program: Path, tmp_
                 assert (answer.status_code, answer.json()["reason"]) == (503, "ServiceUnavailable")
         assert kubectl.run("create", "configmap", "back", "-n", NAMESPACE).code == 0
         for one in (old, new):
-            wait_until(lambda one=one: one.lines[-1] == "configmap/back")  # type: ignore[misc]
+            wait_until(lambda one=one: one.lines[-1] == "configmap/back", RESUME_SECONDS)  # type: ignore[misc]
         assert kubectl.run("delete", "configmap", "back", "-n", NAMESPACE).code == 0
         for one in (old, new):
             wait_until(lambda one=one: len(one.lines) == 4)  # type: ignore[misc]
