@@ -29,7 +29,7 @@ from kube.list_watch import WATCH_SECONDS, list_pages
 from kube.printed import Sent
 from kube.resources import Resource
 from kube.status import Expired, StatusError
-from kube.upstream_error import UpstreamError
+from kube.upstream_error import UpstreamError, UpstreamUnreachable
 from store.errors import Fenced, PositionMismatch, StoreError
 from store.reader import Reader
 from store.record import Record
@@ -167,9 +167,9 @@ class Reflector:
             except _WentBack as error:
                 problem, self._must_load = f"{error}: it was restored, and all is stored anew", True
             except OutOfOrder as error:
-                problem, self._must_list, self._suspicious = str(error), True, True
+                problem, self._must_list = str(error), True
             except (StatusError, UpstreamError) as error:
-                problem, self._suspicious = self._refuse(error), True
+                problem = self._refuse(error)
             except Fenced:
                 raise
             except PositionMismatch as mismatch:
@@ -178,6 +178,8 @@ class Reflector:
                 problem = str(error)
             finally:
                 self.watching = False
+            # While no watch is open, whatever ended it, upstream may be restored and nobody sees that.
+            self._suspicious = True
             metrics.failures.labels(self._name).inc()
             pause = backoff.next()
             log.warning("%s: %s; again in %.1f s", self.gvr, problem, pause)
@@ -217,7 +219,7 @@ class Reflector:
         Returned is what is to be said of it.
         """
         text = str(problem) or type(problem).__name__
-        if not isinstance(problem, UpstreamError):
+        if not isinstance(problem, UpstreamUnreachable):
             self._refused += 1
         if self._refused >= PRINTED_TRIES and self.describer.asking.printed:
             self._refused = 0

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from informers import description
+from informers.metrics import REGISTRY
 from store.meta import TableInfo
 from tables.row import Row, finish
 from tests.informers.eventually import until
@@ -270,17 +271,21 @@ async def _not_kept(stage: Stage) -> bool:
 
 
 @pytest.mark.asyncio
-async def test_tables_that_cannot_be_watched(stage: Stage, moody: Upstream) -> None:
+@pytest.mark.parametrize("fault", [Fault("status", 99, 500, "no table handler registered"), Fault("reset", 99)])
+async def test_tables_that_cannot_be_watched(stage: Stage, moody: Upstream, fault: Fault) -> None:
     """Upstream refuses watches of Tables: the objects come plainly, and later it is asked again."""
     running = await stage.start(CONFIG_MAPS)
     await stage.watched(CONFIG_MAPS)
-    moody.misbehave("watch-table", str(CONFIG_MAPS), Fault("status", 3, 500, "no table handler registered"))
+    assert REGISTRY.get_sample_value("larder_informer_table_kept", {"resource": str(CONFIG_MAPS)}) == 1
+    moody.misbehave("watch-table", str(CONFIG_MAPS), fault)  # until it is asked otherwise
     moody.drop_watches(CONFIG_MAPS)
     last = moody.put(CONFIG_MAPS, "free", "a")
     await stage.caught_up(CONFIG_MAPS, last)
     await until(lambda: _not_kept(stage))
-    assert "its Tables cannot be followed: no table handler registered" in (await table(stage)).reason
+    assert f"its Tables cannot be followed: {fault.body}" in (await table(stage)).reason
+    assert REGISTRY.get_sample_value("larder_informer_table_kept", {"resource": str(CONFIG_MAPS)}) == 0
     assert await stage.matches_upstream(CONFIG_MAPS)
+    moody.faults.clear()
     running.reflector.describer.learn_again(new_bytes=False)
     await until(lambda: kept(stage))
     await all_rows_are_upstreams(stage)

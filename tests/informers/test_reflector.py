@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from informers import reflector as reflectors
-from store.errors import Fenced
+from store.errors import Fenced, StoreUnavailable
 from store.writer import Event, Writer
 from tests.informers.eventually import until
 from tests.informers.stage import Stage, rv_in
@@ -231,6 +232,26 @@ async def test_restored_upstream_found_after_an_outage(stage: Stage, upstream: U
     await upstream.stop()
     upstream.restore(101, {})
     await upstream.start()
+    await until(lambda: _incarnation_changed(stage, before.incarnation))
+    assert await stage.objects(CONFIG_MAPS) == {}
+
+
+@pytest.mark.asyncio
+async def test_restored_upstream_found_after_trouble_with_the_store(
+    stage: Stage, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that stopped watching for the store's sake does not wait for a future that upstream lost meanwhile."""
+    await synced(stage, upstream)
+    before = await stage.meta(CONFIG_MAPS)
+    plain = Writer.apply_many
+
+    async def restored(self: Writer, events: Sequence[Event]) -> None:
+        monkeypatch.setattr(Writer, "apply_many", plain)
+        upstream.restore(101, {})
+        raise StoreUnavailable("cut off")
+
+    monkeypatch.setattr(Writer, "apply_many", restored)
+    upstream.put(CONFIG_MAPS, "free", "lost")
     await until(lambda: _incarnation_changed(stage, before.incarnation))
     assert await stage.objects(CONFIG_MAPS) == {}
 
