@@ -19,8 +19,8 @@ _log = logging.getLogger(__name__)
 MAP_ABOVE_BYTES = 128 * 1024
 """glibc's own first threshold, above every buffer of ours that is used in full."""
 
-KEPT_BYTES = 16 << 20
-"""Free memory at the heap's end that is kept: what some twenty answers of 730 KB take at once. glibc moves its own
+KEPT_BYTES = 8 << 20
+"""Free memory at the heap's end that is kept: what ten answers of 730 KB take at once. glibc moves its own
 first threshold (128 KB) along with the other one, until that is fixed."""
 
 _M_TRIM_THRESHOLD = -1
