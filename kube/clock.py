@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
+from email.utils import formatdate, parsedate_to_datetime
 from functools import lru_cache
 
 TOLERANCE_SECONDS = 2.0
@@ -54,8 +54,18 @@ class Clock:
 
 
 @lru_cache(maxsize=4)
+def http_date(seconds: int) -> str:
+    """The value of a Date header: all answers of a second have the same.
+
+    >>> http_date(0)
+    'Thu, 01 Jan 1970 00:00:00 GMT'
+    """
+    return formatdate(seconds, usegmt=True)
+
+
+@lru_cache(maxsize=4)
 def _moment(date: str) -> float | None:
-    """Unix seconds of a Date header: all answers of a second have the same."""
+    """Unix seconds of a Date header."""
     try:
         return parsedate_to_datetime(date).timestamp()
     except ValueError:

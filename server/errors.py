@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from sanic.exceptions import (
@@ -16,6 +17,7 @@ from sanic.exceptions import ServiceUnavailable as SanicServiceUnavailable
 from sanic.response import HTTPResponse
 
 from kube import status
+from kube.clock import http_date
 from kube.query import Query
 from kube.status import ApiError, ErrorForm, StatusError
 from kube.version import ServerVersion
@@ -85,10 +87,15 @@ def response_for(
     audit_id: str = "",
     source: str = "cache",
     warnings: tuple[str, ...] = (),
+    now: float | None = None,
 ) -> HTTPResponse:
-    """The answer to a request that ended in an exception; `warnings` are values of Warning headers."""
+    """The answer to a request that ended in an exception, at `now` (Unix seconds; None: by our own clock).
+
+    `warnings` are values of Warning headers.
+    """
     rendered = to_api_error(error).render(form)
-    headers = {"X-Larder-Source": source, **rendered.headers}
+    date = http_date(int(time.time() if now is None else now))
+    headers = {"Date": date, "X-Larder-Source": source, **rendered.headers}
     if not isinstance(error, status.MalformedRequest):
         headers["Cache-Control"] = "no-cache, private"
     if audit_id:

@@ -139,6 +139,7 @@ class Pipeline:
             audit_id=ctx.audit_id,
             source=ctx.source,
             warnings=tuple(map(warning_header, ctx.warnings)),
+            now=ctx.now(),
         )
 
     async def _answer(self, ctx: RequestContext) -> HTTPResponse | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sanic.response import HTTPResponse
 
+from kube.clock import http_date
 from server.metrics import OTHER
 from server.whole_answer import WholeAnswer
 
@@ -80,6 +81,7 @@ class RequestContext:
             "Audit-Id": self.audit_id,
             "Cache-Control": "no-cache, private",
             "Content-Type": content_type,
+            "Date": http_date(int(self.now())),
             "X-Larder-Source": self.source,
         }
         if age_seconds is not None:

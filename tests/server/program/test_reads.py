@@ -51,9 +51,10 @@ async def test_each_user_sees_what_is_theirs(stored: Stored, start: Start, upstr
 
 
 async def test_answers_from_the_cache_say_so(stored: Stored, start: Start) -> None:
-    """Source, age, audit ID and Cache-Control stand in every answer; a given audit ID is repeated."""
+    """Source, age, date, audit ID and Cache-Control stand in every answer; a given audit ID is repeated."""
     await stored.load(*world())
     server = await start()
+    server.replica.upstream.clock.set(1_600_000_000.9)
     async with client(server, "bob-token") as bob:
         answer = await bob.get("/api/v1/pods", headers={"Audit-ID": "abc-1"})
         assert answer.headers["audit-id"] == "abc-1"
@@ -61,8 +62,10 @@ async def test_answers_from_the_cache_say_so(stored: Stored, start: Start) -> No
         assert float(answer.headers["x-larder-age"]) >= 0
         assert answer.headers["cache-control"] == "no-cache, private"
         assert answer.headers["content-type"] == "application/json"
+        assert answer.headers["date"] == "Sun, 13 Sep 2020 12:26:40 GMT"
         missing = await bob.get("/api/v1/namespaces/oil-dev/pods/none")
         assert missing.status_code == 404
+        assert missing.headers["date"] == answer.headers["date"]
         assert missing.headers["audit-id"]
 
 
