@@ -1,8 +1,8 @@
 """YAML as API servers write it: keys sorted, two spaces, long plain and quoted strings folded at 80 columns.
 
 PyYAML's emitter is a sibling of Go's (both follow libyaml) and lays text out alike; what differs is
-which strings are quoted, and so that is decided here. Slow (some 50 µs for each line): for a Status or
-one object, not for thousands.
+which strings are quoted, and how quoted ones are folded, and so that is decided here. Slow (some 50 µs for each
+line): for a Status or one object, not for thousands.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cmp_to_key, lru_cache
+from itertools import takewhile
+from math import isfinite
 from typing import Any
 
 import yaml
@@ -36,6 +38,20 @@ _TIMESTAMP = re.compile(
 
 _NEXT_LINE = re.compile(" *\x85[ \x85]*")
 _FIRST_ASTRAL = "\U00010000"
+_CONTROL = re.compile("[\x7f-\x84\x86-\x9f\ufffe\uffff]")
+_BREAKS = "\n\x85\u2028\u2029"
+_MARK = "\ufeff"
+_PRINTABLE = re.compile("[\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]").match
+_ESCAPED = {
+    **{
+        character: "\\" + letter
+        for character, letter in zip('\0\a\b\t\n\v\f\r\x1b"\\\x85\xa0', '0abtnvfre"\\N_', strict=True)
+    },
+    "\u2028": "\\L",
+    "\u2029": "\\P",
+}
+_SIMPLE_KEY_BYTES = 128
+"""A longer key takes a line of its own, behind a question mark."""
 
 _STRING = "tag:yaml.org,2002:str"
 _PLAIN = "tag:yaml.org,2002:value"
@@ -57,6 +73,71 @@ class _Dumper(yaml.SafeDumper):
             analysis.allow_single_quoted = analysis.allow_block = False
         return analysis
 
+    def check_simple_key(self) -> bool:
+        """Whether a key stands before a colon. Go counts bytes, takes an empty one, and CR for a break."""
+        if not isinstance(self.event, yaml.ScalarEvent):
+            return bool(super().check_simple_key())
+        if self.analysis is None:
+            self.analysis = self.analyze_scalar(self.event.value)
+        text: str = self.event.value
+        one_line = not self.analysis.multiline and "\r" not in text
+        return one_line and len(text.encode("utf-8", "replace")) <= _SIMPLE_KEY_BYTES
+
+    def write_literal(self, text: str) -> None:
+        """No `...` follows where the last of a document is kept with all its line breaks."""
+        super().write_literal(text)
+        self.open_ended = False
+
+    def write_double_quoted(self, text: str, split: bool = True) -> None:
+        """A line is broken at a space, with nothing to mark the break unless another space follows."""
+        self.write_indicator('"', True)
+        # Upstream asks whether the text begins with a byte order mark where it means the character.
+        all_escaped = text.startswith(_MARK)
+        spaces, last = False, len(text) - 1
+        for at, character in enumerate(text):
+            if all_escaped or not _PRINTABLE(character) or character in '"\\\u2028\u2029':
+                self._put(_escape(character))
+                spaces = False
+            elif character != " ":
+                self._put(character)
+                spaces = False
+            else:
+                if split and not spaces and self.column > self.best_width and 0 < at < last:
+                    self.write_indent()
+                    self._put("\\" if text[at + 1] == " " else "")
+                else:
+                    self._put(" ")
+                spaces = True
+        self.write_indicator('"', False)
+
+    def write_single_quoted(self, text: str, split: bool = True) -> None:
+        """A line is broken at a space that stands alone; what follows a line break is indented, if anything does."""
+        self.write_indicator("'", True)
+        spaces, breaks, last = False, False, len(text) - 1
+        for at, character in enumerate(text):
+            if character == " ":
+                fold = split and not spaces and self.column > self.best_width and 0 < at < last
+                if fold and text[at + 1] != " ":
+                    self.write_indent()
+                else:
+                    self._put(" ")
+                spaces = True
+            elif character in _BREAKS:
+                if character == "\n" and not breaks:
+                    self.write_line_break()
+                self.write_line_break(character)
+                breaks = True
+            else:
+                if breaks:
+                    self.write_indent()
+                self._put("''" if character == "'" else character)
+                spaces = breaks = False
+        self.write_indicator("'", False)
+
+    def _put(self, text: str) -> None:
+        self.column += len(text)
+        self.stream.write(text)
+
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
         """The type that a scalar would be read as, so that the emitter knows which to mark or quote."""
         if kind is yaml.ScalarNode:
@@ -76,6 +157,22 @@ def dumps(value: Any) -> bytes:
     return text.encode("utf-8", "replace")
 
 
+def has_control(json_text: str) -> bool:
+    r"""Whether JSON cannot be made YAML of, since it has characters that upstream does not read in YAML.
+
+    >>> has_control('{"a":"b"}'), has_control('{"a":"\x7f"}')
+    (False, True)
+    """
+    return _CONTROL.search(json_text) is not None
+
+
+def _escape(character: str) -> str:
+    if short := _ESCAPED.get(character):
+        return short
+    code = ord(character)
+    return f"\\x{code:02X}" if code <= 0xFF else f"\\u{code:04X}" if code <= 0xFFFF else f"\\U{code:08X}"
+
+
 @lru_cache(maxsize=4096)
 def means_something_else(text: str) -> bool:
     """Whether a plain scalar of this text would be read as something other than a string."""
@@ -86,7 +183,11 @@ def means_something_else(text: str) -> bool:
     if text[0] not in "+-0123456789":
         return False
     plain = text.replace("_", "")
-    if _SEXAGESIMAL(text) or _FLOAT(plain) or (_INTEGER(plain) and MIN_INT64 <= _integer(plain) <= MAX_UINT64):
+    if (
+        _SEXAGESIMAL(text)
+        or (_FLOAT(plain) and isfinite(float(plain)))
+        or (_INTEGER(plain) and MIN_INT64 <= _integer(plain) <= MAX_UINT64)
+    ):
         return True
     return _is_timestamp(text)
 
@@ -138,19 +239,28 @@ def _compare_keys(first: str, second: str) -> int:
 def _compare_numbers(first: str, second: str, index: int) -> int:
     """Compare at the first difference, which no letter takes part in."""
     # After a nonzero digit a zero counts as one of a longer number, not as a leading zero.
-    lead = ""
+    lead = 0
     if "0" in (first[index], second[index]):
-        digits = re.search(r"[0-9]*$", first[:index])
-        lead = "1" if digits and digits[0].strip("0") else ""
-    one, other = (re.match(r"[0-9]*", key[index:]) for key in (first, second))
-    assert one is not None  # the pattern matches nothing, too
-    assert other is not None
-    numbers = int(lead + one[0] or "0"), int(lead + other[0] or "0")
-    if numbers[0] != numbers[1]:
-        return -1 if numbers[0] < numbers[1] else 1
-    if len(one[0]) != len(other[0]):
-        return len(one[0]) - len(other[0])
+        before = "".join(takewhile(str.isdecimal, reversed(first[:index])))
+        lead = 1 if before.strip("0") else 0
+    (one, length), (other, other_length) = (_number(lead, key[index:]) for key in (first, second))
+    if one != other:
+        return -1 if one < other else 1
+    if length != other_length:
+        return length - other_length
     return -1 if first[index] < second[index] else 1
+
+
+def _number(value: int, text: str) -> tuple[int, int]:
+    """The number that digits at the beginning of a text continue, and how many there are.
+
+    It is an int64, so a long one wraps; and upstream takes a digit of any script, at its distance from ASCII's zero.
+    """
+    length = 0
+    for character in takewhile(str.isdecimal, text):
+        value = (value * 10 + ord(character) - ord("0") - MIN_INT64) % (1 << 64) + MIN_INT64
+        length += 1
+    return value, length
 
 
 _key_order = cmp_to_key(_compare_keys)

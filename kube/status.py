@@ -419,6 +419,20 @@ def internal(error: object) -> StatusError:
     )
 
 
+class NotSerialized(StatusError):
+    """An answer that could not be written as YAML: this is, also where the answer was to be a Table or metadata."""
+
+    def render(self, form: ErrorForm = ErrorForm.JSON) -> RenderedError:
+        """In the form that failed."""
+        del form
+        return super().render(ErrorForm.YAML)
+
+
+def not_yaml() -> NotSerialized:
+    """There are characters in it that upstream does not read in YAML, which it makes by reading its JSON as such."""
+    return NotSerialized(500, "", "yaml: control characters are not allowed")
+
+
 def unclassified_500(message: str) -> StatusError:
     """500 without a reason: an error that upstream hands through as it is."""
     return StatusError(500, "", message)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from kube import gojson, goyaml
+from kube import gojson, goyaml, status
 from server.deflate import Gzip, Segment, compress, compress_off_loop
 
 if TYPE_CHECKING:
@@ -129,7 +129,10 @@ async def gzipped(body: bytes) -> bytes:
 
 
 def _yaml(body: bytes) -> bytes:
-    return goyaml.dumps(json.loads(body))
+    text = body.decode()
+    if goyaml.has_control(text):
+        raise status.not_yaml()
+    return goyaml.dumps(json.loads(text))
 
 
 def _typed_metadata(list_meta: ListMeta) -> bytes:

@@ -74,6 +74,13 @@ def test_every_recorded_document_is_written_again_byte_for_byte() -> None:
         ("🔥", '"\\U0001F525"'),
         (" a  \x85b", "' a b'"),
         ("a\x85 \x85 b", "|-\n  a\n  b"),
+        ("1e400", "1e400"),
+        ("\ufeffa b", '"\\uFEFF\\x61\\x20\\x62"'),
+        ("a\ufeffb", '"a\\uFEFFb"'),
+        ("a\u2028", "'a\u2028'"),
+        ("x" * 80 + " \a y", '"' + "x" * 80 + '\n  \\a y"'),
+        ("\a" + "x" * 80 + "  y z", '"\\a' + "x" * 80 + '\n  \\ y z"'),
+        ("\n\n", "|2+\n\n"),
         ({}, "{}"),
         ([], "[]"),
         ([1, [2]], "\n- 1\n- - 2"),
@@ -83,6 +90,35 @@ def test_scalars_are_quoted_where_go_quotes_them(value: Any, text: str) -> None:
     """Strings that would read as something else take double quotes, awkward ones single quotes or a block."""
     separator = "" if text.startswith("\n") else " "
     assert goyaml.dumps({"k": value}).decode() == f"k:{separator}{text}\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("", '"": 1\n'),
+        ("x" * 128, "x" * 128 + ": 1\n"),
+        ("x" * 129, "? " + "x" * 129 + "\n: 1\n"),
+        ("é" * 65, "? " + "é" * 65 + "\n: 1\n"),
+        ("a\rb", '? "a\\rb"\n: 1\n'),
+    ],
+)
+def test_long_and_broken_keys_stand_behind_a_question_mark(key: str, text: str) -> None:
+    """More than 128 bytes, or a line break of any kind, are too much for a key before a colon."""
+    assert goyaml.dumps({key: 1}).decode() == text
+
+
+def test_what_upstream_cannot_make_yaml_of() -> None:
+    """It reads its JSON as YAML, where some characters that JSON leaves alone are not allowed."""
+    assert not goyaml.has_control('"a\\u0001\x85\xa0\u2028\ufffd🔥"')
+    for character in "\x7f\x80\x9f\ufffe\uffff":
+        assert goyaml.has_control(f'"{character}"')
+
+
+def test_keys_with_long_and_foreign_numbers() -> None:
+    """A number that is too long wraps, and a digit of another script counts by its distance from zero."""
+    keys = ["f:123456789012345678901234567890", "f: a", "f:-a", "f:\u1c49", "f:0X1f"]
+    written = list(json.loads(json.dumps(yaml.safe_load(goyaml.dumps(dict.fromkeys(keys, 1))))))
+    assert written == ["f:123456789012345678901234567890", "f: a", "f:-a", "f:0X1f", "f:\u1c49"]
 
 
 def test_keys_are_in_gos_natural_order() -> None:

@@ -147,6 +147,13 @@ def test_a_deadline_that_has_passed_is_told_by_no_handler() -> None:
         )
 
 
+def test_what_cannot_be_written_as_yaml_says_so_in_yaml() -> None:
+    """Also where an error would be indented JSON, since the answer was to be a Table."""
+    rendered = status.not_yaml().render(ErrorForm.INDENTED)
+    assert (rendered.status, rendered.headers["Content-Type"]) == (500, "application/yaml")
+    assert b"message: 'yaml: control characters are not allowed'" in rendered.body
+
+
 def test_retry_after_is_a_header_too() -> None:
     """The seconds of the details are repeated in the header, and nothing without them."""
     assert status.too_large_rv(2, 1).render().headers["Retry-After"] == "1"

@@ -287,7 +287,9 @@ class Questioner:
         self.chance.shuffle(parameters)
         query = "&".join(parameters)
         if self.chance.random() < 0.02:
-            odd = (f"{query}&", f"&{query}", f"{query}&%zz=1", f"{query}&=", "?" + query, *self.known.semicolons)
+            # A watch whose deadline is lost to a semicolon would not end.
+            semicolons = () if "watch" in query else self.known.semicolons
+            odd = (f"{query}&", f"&{query}", f"{query}&%zz=1", f"{query}&=", "?" + query, *semicolons)
             query = self.chance.choice(odd).format(query)
         return query
 

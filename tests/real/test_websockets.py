@@ -116,5 +116,5 @@ def _comparable(answer: tuple[Any, ...]) -> tuple[Any, ...]:
     """Of Tables the frames' texts without ages, and so without their lengths."""
     status, headers, body = answer
     if status == 101 and b'"kind":"Table"' in body:
-        return status, headers, [comparable(text) for text in _LENGTH.split(body) if text]
+        return status, headers, comparable([text for text in _LENGTH.split(body) if text])
     return status, headers, body
