@@ -158,7 +158,7 @@ class Reflector:
                 problem = "the watch ended at once"
                 self._refuse(problem)
             except Expired as error:
-                self._must_list = True
+                self._must_list = self._suspicious = True
                 expired += 1
                 if expired == 1:
                     log.info("%s: %s", self.gvr, error)
