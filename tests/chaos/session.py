@@ -40,12 +40,11 @@ class Session:
         """So many clients, each beside a twin at upstream: from a list, or from anywhere in the history."""
         for _ in range(count):
             wish = Wish.random(self.chance)
-            versions = self.writers.latest[wish.resource][-20:]
-            start = self.chance.choice(versions)
-            begin = start if self.chance.random() < 0.5 else 0
+            versions = self.writers.latest[wish.resource][-100:]
+            begin = self.chance.choice(versions[-20:]) if self.chance.random() < 0.5 else 0
             client = KeptWatch(self.larder, wish, random.Random(self.chance.random()), begin)
-            # One that lists begins later than its twin, never before it.
-            twin = Twin(self.upstream, wish, start)
+            # The list of one that lists may be a moment older than what upstream has, never older than this.
+            twin = Twin(self.upstream, wish, begin or versions[0])
             self.judge.pairs.append((client, twin))
             self.start(twin.run())
             self.start(client.run())
