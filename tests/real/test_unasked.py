@@ -98,7 +98,7 @@ def test_no_read_reaches_upstream(assets: Path, tmp_path: Path) -> None:
             assert client.get("/api/v1/secrets").status_code == 200
         wait_until(lambda: _reads(_entries(log, since)))
         assert set(_reads(_entries(log, since))) == {"list /api/v1/secrets"}
-        _check_informer(_entries(log))
+    _check_informer(_entries(log))  # old servers tell of watches when they are over
 
 
 def _read_everything(system: Running, directory: Path) -> int:
@@ -129,14 +129,14 @@ def _read_everything(system: Running, directory: Path) -> int:
 def _check_informer(entries: list[dict[str, Any]]) -> None:
     """The informer lists each resource once, whatever pages that takes, and watches it once."""
     lists: Counter[str] = Counter()
-    watches: Counter[str] = Counter()
+    watches: dict[str, set[str]] = {}
     for entry in entries:
         if not entry.get("userAgent", "").startswith("larder-informer") or "objectRef" not in entry:
             continue
         target = urlsplit(entry["requestURI"])
         query = parse_qs(target.query)
-        if entry["verb"] == "watch" and entry["stage"] == "ResponseStarted":
-            watches[target.path] += 1
+        if entry["verb"] == "watch":
+            watches.setdefault(target.path, set()).add(entry["auditID"])
         elif (
             entry["verb"] == "list" and query.get("limit") != ["1"] and not query.keys() & {"continue", "includeObject"}
         ):
@@ -145,5 +145,5 @@ def _check_informer(entries: list[dict[str, Any]]) -> None:
     assert len(lists) > 20
     lists[DEFINITIONS] -= 1  # read for discovery, too: they say which columns Tables have
     assert {path: count for path, count in lists.items() if count > 1} == {}
-    assert {path: count for path, count in watches.items() if count > 1} == {}
+    assert {path: ids for path, ids in watches.items() if len(ids) > 1} == {}
     assert lists.keys() == watches.keys()
