@@ -12,14 +12,13 @@ import asyncio
 import random
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from kube import paths, status
 from kube.paths import RequestInfo
 from kube.query import Query
 from kube.upstream_error import UpstreamUnreachable
-from server import continue_token, negotiation
+from server import negotiation
 from server.access_log import Line
 from server.delegation import CacheState, Delegation, Target, accept_without, delegate
 from server.errors import form_for, response_for, to_api_error
@@ -30,23 +29,12 @@ from server.handlers.list import list_objects
 from server.handlers.proxy import NO_CONTROL_DATA, abort, forward
 from server.handlers.watch import watch
 from server.identify import Presented, certificate_of, identify
-from server.identity import ANONYMOUS, Credential, CredentialKind, User
-from server.list_options import (
-    GetOptions,
-    ListOptions,
-    check_route,
-    check_scope,
-    check_timeout,
-    check_version_of_page,
-    check_watchable,
-    parse,
-    parse_get,
-)
+from server.identity import ANONYMOUS, Credential, CredentialKind
+from server.list_options import check_timeout
 from server.metrics import OTHER
-from server.negotiation import Representation, Verb, check_gate, negotiate
-from server.policy import Standing
+from server.negotiation import Representation
+from server.plan import Plan, make_plan, negotiated, refuse_method
 from server.request_context import RequestContext, warning_header
-from server.scope import Scope
 from server.view import AskUpstream, ResourceView, Unusable
 from server.whole_answer import WholeAnswer
 
@@ -66,25 +54,6 @@ _NO_CREDENTIAL = Credential(CredentialKind.NONE)
 _UUID_MASK, _UUID_VERSION = (1 << 128) - 1 - (0xF000 << 64) - (0xC000 << 48), (0x4000 << 64) + (0x8000 << 48)
 _chance = random.Random()  # noqa: S311 - an audit ID has to be unlike all others, and is no secret
 _BROWSERS = ("curl", "Wget", "Mozilla/5.0")
-
-
-@dataclass(slots=True)
-class Plan:
-    """All that was decided about a read of a covered resource, for one user."""
-
-    user: User
-    info: RequestInfo
-    entry: CatalogueEntry
-    standing: Standing
-    generation: int
-    scope: Scope
-    representation: Representation
-    options: ListOptions | None
-    get_options: GetOptions | None
-    warnings: tuple[str, ...]
-    foreign_token: bool
-    timeout_seconds: float | None
-    memo: dict[object, object] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -190,14 +159,14 @@ class Pipeline:
         entry = replica.catalogue.resources.get(info.gvr)
         ctx.resource = entry.resource if entry is not None else None
         if entry is not None and not info.verb and not info.subresource and replica.control.held:
-            await self._refuse_method(ctx, entry)
+            await refuse_method(ctx, entry)
         if entry is None or not info.is_read or info.subresource or len(info.parts) > 2:
             return await forward(ctx, self._why_not_ours(info, entry))
         if paths.invalid_name(info.namespace):
             return await forward(ctx, "not_covered")
         if not replica.control.held:
             return await forward(ctx, NO_CONTROL_DATA)
-        plan = await self._plan(ctx, entry, ctx.request.headers.get("accept"))
+        plan = await make_plan(ctx, entry)
         plan.timeout_seconds = seconds if "timeout" in info.query else None
         if info.verb != "watch":
             self._plans[key] = plan
@@ -211,99 +180,6 @@ class Pipeline:
         if entry is not None or info.subresource:
             return "subresource"
         return "not_covered" if self._replica.control.held else NO_CONTROL_DATA
-
-    async def _refuse_method(self, ctx: RequestContext, entry: CatalogueEntry) -> None:
-        """A method that means nothing to an API server: authorized like any other, then there is no route for it.
-
-        Raises:
-            Forbidden, StatusError: 403 or 405.
-        """
-        info = ctx.info
-        assert info.gvr is not None
-        decision = self._replica.control.verdict(ctx.user, info)
-        if not decision.allowed:
-            raise status.forbidden(ctx.user.name, info.verb, info.gvr, "", info.namespace, info.name, decision.reason)
-        if entry.custom:
-            check_scope(info, entry.resource)
-            ctx.warnings = await self._replica.catalogue.warnings(entry)
-        check_route(info, entry.resource, custom=entry.custom)
-
-    async def _plan(self, ctx: RequestContext, entry: CatalogueEntry, accept: str | None) -> Plan:
-        """Authorize and understand a read of a covered resource.
-
-        Raises:
-            ApiError: it is refused, as upstream would.
-        """
-        replica, info, resource, version = self._replica, ctx.info, entry.resource, self._replica.version
-        standing = replica.control.standing(ctx.user)
-        scope = self._scope(ctx, entry)
-        ctx.scope = scope
-        warnings = await replica.catalogue.warnings(entry)
-        check_route(info, resource, custom=entry.custom)
-        if not entry.custom:
-            check_gate(accept, verb=_read_verb(info), version=version)
-        # What the router in front of the handlers refuses, it refuses without a warning.
-        ctx.warnings = warnings
-        representation = self._negotiate(ctx, entry, accept)
-        options, get_options, foreign = None, None, False
-        if info.verb == "get":
-            get_options = parse_get(info.query, version)
-        else:
-            selectable = (await replica.views.open(resource.gvr)).meta.selectable if entry.custom else ()
-            options = parse(info, info.query, version, resource, custom=entry.custom, selectable=selectable)
-            check_watchable(info, resource)
-            check_version_of_page(options, version)
-            if options.continue_token and not options.watch and not continue_token.is_ours(options.continue_token):
-                continue_token.check_foreign(options.continue_token, version)
-                foreign = True
-        return Plan(
-            ctx.user,
-            info,
-            entry,
-            standing,
-            replica.catalogue.generation,
-            scope,
-            representation,
-            options,
-            get_options,
-            warnings,
-            foreign,
-            None,
-        )
-
-    def _scope(self, ctx: RequestContext, entry: CatalogueEntry) -> Scope:
-        info, control = ctx.info, self._replica.control
-        assert info.gvr is not None
-        scope = control.scope(ctx.user, entry.resource, info.verb, info.namespace, info.name)
-        if scope is None:
-            reason = control.verdict(ctx.user, info).reason
-            raise status.forbidden(ctx.user.name, info.verb, info.gvr, "", info.namespace, info.name, reason)
-        return scope
-
-    def _negotiate(self, ctx: RequestContext, entry: CatalogueEntry, accept: str | None) -> Representation:
-        """What the Accept header comes to; where that is not ours to give, the best of what it names besides.
-
-        Typed clients name JSON behind protobuf: the former comes from the cache, the latter only from upstream.
-        """
-        representation = self._negotiated(ctx, entry, accept)
-        if representation.ours or (left := accept_without(accept or "", representation)) is None:
-            return representation
-        try:
-            other = self._negotiated(ctx, entry, left)
-        except status.NotAcceptable:
-            return representation
-        return other if other.ours else representation
-
-    def _negotiated(self, ctx: RequestContext, entry: CatalogueEntry, accept: str | None) -> Representation:
-        info = ctx.info
-        return negotiate(
-            accept,
-            verb=_read_verb(info),
-            custom=entry.custom,
-            query=info.query,
-            user_agent=ctx.request.headers.get("user-agent") or "",
-            version=self._replica.version,
-        )
 
     # Follow
 
@@ -350,7 +226,7 @@ class Pipeline:
             if left is None:
                 break
             accept = left
-            representation = self._negotiate(ctx, plan.entry, accept)
+            representation = negotiated(ctx, plan.entry, accept)
             table = representation.form is negotiation.Form.TABLE
             if representation.ours and (not table or state.tables):
                 return representation
@@ -432,10 +308,6 @@ def _state(view: ResourceView | None) -> CacheState:
     table = view.meta.table
     served, kept = (table.served, table.kept) if table is not None else (False, False)
     return CacheState(view.usable, served, view.stale_seconds, kept)
-
-
-def _read_verb(info: RequestInfo) -> Verb:
-    return cast("Verb", info.verb)
 
 
 def _audit_id(request: Request) -> str:
