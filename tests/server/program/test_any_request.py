@@ -21,7 +21,11 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
 EXAMPLES = 400
 ANSWER_SECONDS = 20.0
 
-UPSTREAMS_OWN = ("resourceVersion: Invalid value", "unable to determine kind and namespace from url")
+UPSTREAMS_OWN = (
+    "resourceVersion: Invalid value",
+    "unable to determine kind and namespace from url",
+    "content is not a list",  # a custom resource as PartialObjectMetadataList
+)
 """What upstream answers with 500."""
 
 PIECES = (
