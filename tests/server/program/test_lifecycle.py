@@ -252,3 +252,28 @@ async def test_a_store_that_goes_away_takes_no_replica_out_of_the_balance(start:
             assert (await probe(patient.metrics_port, "/readyz")).status_code == 200
             answer = await alice.get("/api/v1/pods")
     assert (answer.status_code, answer.headers["x-larder-source"]) == (200, "cache")
+
+
+async def test_reads_go_upstream_when_news_is_too_old(stored: Stored, start: Start, upstream: ScriptedUpstream) -> None:
+    """While no informer is heard of the age grows; beyond `max_staleness` upstream is asked, until there is news."""
+    await stored.load(*world())
+    server = await start(max_staleness=4.0)
+    upstream.json("GET", "/api/v1/pods", {"kind": "PodList", "items": []})
+    ages = []
+    async with client(server, "bob-token") as bob, client(server, "alice-token") as alice, asyncio.timeout(60):
+        await stored.beat()
+        while (await bob.get("/api/v1/pods")).headers["x-larder-source"] == "upstream":
+            await asyncio.sleep(0.05)  # the start took longer than that
+        while (answer := await bob.get("/api/v1/pods")).headers["x-larder-source"] == "cache":
+            ages.append(float(answer.headers["x-larder-age"]))
+            await asyncio.sleep(0.2)
+        assert answer.json()["items"] == []
+        assert ages == sorted(ages)
+        assert 0 <= ages[0] < ages[-1] <= 4.0
+        refused = await alice.get("/api/v1/pods")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json()["message"] == "the cache has had no news for too long"
+        await stored.beat()
+        while (await alice.get("/api/v1/pods")).status_code != 200:
+            await asyncio.sleep(0.05)
+        assert (await bob.get("/api/v1/pods")).headers["x-larder-source"] == "cache"
