@@ -6,7 +6,7 @@
 | "0" | unset, NotOlderThan | ignored | the view's, as it is |
 | N | unset | none | the view's, once it has N |
 | N | NotOlderThan | any | likewise |
-| N | unset | some | exactly N |
+| N | unset | some | exactly N; of a single key the store's, if it has N |
 | N | Exact | any | exactly N |
 | continue | | any | that of the token |
 
@@ -64,7 +64,7 @@ class Consistency(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a list wants to read. `rv` goes with NOT_OLDER and EXACT. `token` is that of a further page.
+    """What a list wants to read: at `rv` (EXACT) or from it on. `token` is that of a further page.
 
     `at_once`: a future RV is refused without a wait, as where upstream asks etcd; `in_etcds_words`: by upstream alone.
     """
@@ -101,7 +101,11 @@ def wish_of(
         # Only the very text "0" means the watch cache, which takes no notice of the limit.
         ignored = options.resource_version == "0" and not without_watch_cache(gvr)
         return Wish(Consistency.ANY, 0, 0 if ignored else options.limit)
-    exact = options.match is Match.EXACT or (options.match is Match.UNSET and options.limit > 0)
+    limited = options.match is Match.UNSET and options.limit > 0
+    if single and limited:
+        # etcd reads the key, and takes the version for no more than a lower bound.
+        return Wish(Consistency.LATEST, rv, options.limit, at_once=True)
+    exact = options.match is Match.EXACT or limited
     at_once = etcd or (single and exact)
     in_etcds_words = at_once and exact and version < FUTURE_VERSION_NAMED_SINCE
     consistency = Consistency.EXACT if exact else Consistency.NOT_OLDER
@@ -149,7 +153,7 @@ async def read(
         _check_token(wish.token, view, scope)
     if wish.consistency is Consistency.LATEST:
         await view.fresh()
-    elif wish.consistency is not Consistency.ANY:
+    if wish.consistency is not Consistency.ANY and wish.rv > 0:
         await reach(view, wish.rv, scope, reached, at_once=wish.at_once, in_etcds_words=wish.in_etcds_words)
     if wish.consistency is not Consistency.EXACT:
         await view.ensure(namespaces)

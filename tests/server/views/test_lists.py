@@ -543,6 +543,22 @@ async def test_versions_that_another_resource_is_at_are_upstreams_to_answer(pods
 
 
 @pytest.mark.asyncio
+async def test_one_key_with_a_limit_is_read_as_it_is_now(pods: Cluster) -> None:
+    """A version without a match is then a lower bound, as where upstream asks etcd for a key; Exact stays exact."""
+    rv = (await pods.put("a", "pod-0", data="old")).rv
+    await pods.put("a", "pod-0", data="new")
+    async with Replica(pods.store) as replica:
+        query = {"fieldSelector": "metadata.name=pod-0", "resourceVersion": rv}
+        present = await replica.list("/api/v1/namespaces/a/pods", limit=1, **query)
+        assert (present.rv, json.loads(present.items[0])["spec"]["data"]) == (pods.position, "new")
+        past = await replica.list("/api/v1/namespaces/a/pods", resourceVersionMatch="Exact", limit=1, **query)
+        assert (past.rv, json.loads(past.items[0])["spec"]["data"]) == (rv, "old")
+        with pytest.raises(status.TooLargeResourceVersion) as refused:
+            await replica.list("/api/v1/namespaces/a/pods", limit=1, **{**query, "resourceVersion": pods.position + 1})
+        assert refused.value.retry_after_seconds == 0
+
+
+@pytest.mark.asyncio
 async def test_names_that_cannot_be_stored_are_refused_before_anything_is_read(pods: Cluster) -> None:
     """A get of `..` is a bad request, also where its RV is none."""
     async with Replica(pods.store) as replica:
