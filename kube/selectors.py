@@ -279,7 +279,9 @@ def _parse_terms(text: str) -> tuple[FieldTerm, ...]:
         field, operator, value = _split_term(part)
         if not operator:
             raise SelectorError(f"invalid selector: '{text}'; can't understand '{part}'")
-        terms.append(FieldTerm(field, "!=" if operator == "!=" else "=", _unescape(value)))
+        value = _unescape(value)
+        if field or value:  # a term of nothing is none
+            terms.append(FieldTerm(field, "!=" if operator == "!=" else "=", value))
     return tuple(terms)
 
 

@@ -244,6 +244,7 @@ class Watcher:
     async def _begin(self, plan: StartPlan) -> None:
         """Wait for what the client wants to see at least, and show the state that it asks for."""
         view = self.hub.view
+        self._look_up()
         self._expect(self._namespaces)
         if plan.fresh:
             await view.fresh()

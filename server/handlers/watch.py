@@ -71,6 +71,8 @@ async def watch(ctx: RequestContext) -> HTTPResponse | None:
     if ctx.request.method == "HEAD":
         return ctx.respond(b"")  # custom resources have it: the head of a stream, and no stream
     fault = await _late(ctx, view, begin.reach)
+    if fault is not None:
+        started = asyncio.get_running_loop().time()  # it is told, also where the wait was longer than the watch may be
     if begin.resumes and not path_namespace:
         fault = await _resume_fault(ctx, view, begin)
     # A list of metadata is nothing that an event could show.

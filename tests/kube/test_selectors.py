@@ -168,10 +168,11 @@ def test_label_selectors_show_what_an_index_can_use() -> None:
         ("a=", "a="),
         ("a!b=c", "a!b=c"),
         ("=b", "=b"),
+        ("=,!=,a=b,==", "a=b"),
     ],
 )
 def test_field_selectors_have_one_canonical_text(text: str, canonical: str) -> None:
-    """Terms sorted as written, empty ones dropped, `==` written as `=`."""
+    """Terms sorted as written, empty ones and those of nothing but a sign dropped, `==` written as `=`."""
     selector = FieldSelector.parse(text)
     assert str(selector) == canonical
     assert FieldSelector.parse(canonical) == selector

@@ -62,6 +62,21 @@ async def test_timeout_ends_cleanly_and_the_connection_goes_on() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_state_that_does_not_come_is_told_after_the_deadline_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait for an RV may be longer than the watch: its ERROR is still the stream's one event."""
+    monkeypatch.setattr("server.reading.SOON_SECONDS", 1.1)
+    monkeypatch.setattr("server.view.ResourceView.reach.__defaults__", (0.01,))
+    async with Served(World([pod("a", 90)])) as served:
+        served.app.config.RESPONSE_TIMEOUT = 5
+        client = await Connection.open(served)
+        query = "&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=500"
+        assert (await client.get(PATH + query)).startswith("HTTP/1.1 200 OK")
+        event = json.loads(await client.rest())
+        assert (event["type"], event["object"]["code"]) == ("ERROR", 504)
+        await client.close()
+
+
+@pytest.mark.asyncio
 async def test_pipelined_request_waits_for_the_end_of_the_watch() -> None:
     """A request that was sent behind a watch is answered after it."""
     async with Served(World()) as served:
