@@ -21,7 +21,7 @@ import yaml
 
 from benchmarks.load import fill
 from benchmarks.pods import Cluster
-from tests.real.apiserver import RealApiServer, find_assets
+from tests.real.apiserver import RealApiServer, chosen_assets
 
 CACHE = Path(os.environ.get("LARDER_BENCH_CACHE", str(Path.home() / ".cache" / "larder-bench")))
 
@@ -61,7 +61,7 @@ def user_tokens(cluster: Cluster) -> dict[str, tuple[str, list[str]]]:
 @contextmanager
 def loaded(cluster: Cluster) -> Iterator[Upstream]:
     """An upstream holding the cluster, stopped at the end: a real API server where there are binaries of one."""
-    assets = find_assets()
+    assets = chosen_assets()
     with _sandbox(cluster) if assets is None else _real(assets, cluster) as upstream:
         yield upstream
 

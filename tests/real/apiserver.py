@@ -1,7 +1,7 @@
 """A real kube-apiserver with its etcd on loopback, for the tests and benchmarks that compare with it.
 
 The binaries are looked for in `$KUBEBUILDER_ASSETS`, then where local builds leave them
-(`~/.cache/real-apiserver*/bin`, see `tests/real/build.py`). Nothing is downloaded here: `find_assets` returns None
+(`~/.cache/real-apiserver*/bin`, see `tests/real/build.py`). Nothing is downloaded here: `chosen_assets` returns None
 where there are none, and whoever asked says aloud that it skips.
 """
 
@@ -29,6 +29,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from kube.version import ServerVersion
+
 CACHE = Path.home() / ".cache"
 """Local builds are in folders of it, `real-apiserver*/bin`."""
 
@@ -54,9 +56,12 @@ def all_assets() -> list[Path]:
     return [folder for folder in candidates if (folder / "kube-apiserver").exists() and (folder / "etcd").exists()]
 
 
-def find_assets() -> Path | None:
-    """The first of them, or None."""
-    return next(iter(all_assets()), None)
+def chosen_assets() -> Path | None:
+    """The environment's, else the newest that is found, or None."""
+    found = all_assets()
+    if os.environ.get("KUBEBUILDER_ASSETS") and found:
+        return found[0]
+    return max(found, key=lambda assets: ServerVersion.parse(version_of(assets)), default=None)
 
 
 @cache

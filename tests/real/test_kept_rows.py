@@ -27,7 +27,7 @@ from server.settings import ServerSettings
 from store.embedded import EmbeddedRedis
 from tables import registry
 from tests.informers.upstream import widget_definition
-from tests.real.apiserver import RealApiServer, find_assets
+from tests.real.apiserver import RealApiServer, chosen_assets
 from tests.replay.wire import Exchange, ask
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio, pytest.mark.timeout(300)]
@@ -146,7 +146,7 @@ class Api:
 @pytest.fixture(scope="module")
 def real() -> Iterator[RealApiServer]:
     """An API server with every API that it has."""
-    assets = find_assets()
+    assets = chosen_assets()
     if assets is None:
         pytest.skip("no kube-apiserver here: see tests/real/apiserver.py")
     with RealApiServer(assets, extra_flags=("--runtime-config=api/all=true",)) as server:
