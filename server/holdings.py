@@ -57,7 +57,7 @@ class Holdings:
         self.shards: dict[str, HeldShard] = {}
         self.holds_all = False
         """Whether all shards are held, so that a shard never heard of is a new one."""
-        self.forgot = meta.position
+        self.began = self.forgot = meta.position
         """The newest RV at which a place may have been forgotten: one that comes up anew may have a past until then."""
         self._expected: Counter[str] = Counter()
 
@@ -70,6 +70,11 @@ class Holdings:
     def held(self, namespace: str) -> bool:
         """Whether the view has all objects of the namespace; "": of all namespaces."""
         return self.holds((namespace,) if namespace else None)
+
+    def past_of_unknown(self) -> int:
+        """From which RV on it is sure that nothing happened in a namespace that has no place."""
+        told = self.forgot if self.forgot > self.began else 0
+        return max(self.meta.since, self.meta.forgot, told)
 
     def expect(self, namespaces: Collection[str]) -> Callable[[], None]:
         """Have the first objects of namespaces followed wherever they land; returns what ends it.

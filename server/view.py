@@ -398,7 +398,7 @@ class ResourceView(Progress, Holdings):
         self.describe(meta)
         self.away_since = None
         self.position = meta.position
-        self.forgot = meta.position
+        self.began = self.forgot = meta.position
         self.fresh_ms = meta.fresh_ms
         self.set_places(places)
         self.known_shards = {"-", *known_shards, *(shard for _, shard in places.values())}
@@ -457,6 +457,9 @@ class ResourceView(Progress, Holdings):
             wanted = set()
             for namespace in namespaces:
                 since, shard = self.places.get(namespace, (0, ""))
+                if not shard and rv < self.past_of_unknown():
+                    # It may have had objects before this history began, or before it was forgotten.
+                    raise Gone(rv, self.past_of_unknown())
                 if shard not in self.shards:
                     continue
                 if self.shards[shard].since > rv and since > rv:

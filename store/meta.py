@@ -81,7 +81,7 @@ class Meta(Description, frozen=True, kw_only=True):
     began this `incarnation`: the floor of a log that was never trimmed. `moves` counts the places that changed
     their shard or went away, `refreshes` the records that were replaced without an event.
     `fresh_ms` is the store's time (Unix ms) at which upstream was last in touch.
-    `log_bytes` is the size of all its logs.
+    `log_bytes` is the size of all its logs. `forgot` is the newest position at which a place was forgotten, 0: never.
     """
 
     gvr: GVR
@@ -94,6 +94,7 @@ class Meta(Description, frozen=True, kw_only=True):
     refreshes: int = 0
     fresh_ms: int = 0
     log_bytes: int = 0
+    forgot: int = 0
 
     @property
     def readable(self) -> bool:
@@ -111,6 +112,7 @@ FIELDS = (
     "refreshes",
     "fresh_ms",
     "log_bytes",
+    "forgot",
     "described",
 )
 """The fields of the hash that `parse` wants, in its order."""
@@ -131,7 +133,7 @@ def parse(gvr: GVR, values: Sequence[bytes | None]) -> Meta:
     Raises:
         msgspec.DecodeError: written by an incompatible version.
     """
-    state, position, fence, incarnation, since, moves, refreshes, fresh_ms, log_bytes, described = values
+    state, position, fence, incarnation, since, moves, refreshes, fresh_ms, log_bytes, forgot, described = values
     description = _decoder.decode(described) if described else _UNDESCRIBED
     return Meta(
         gvr=gvr,
@@ -144,5 +146,6 @@ def parse(gvr: GVR, values: Sequence[bytes | None]) -> Meta:
         refreshes=int(refreshes or 0),
         fresh_ms=int(fresh_ms or 0),
         log_bytes=int(log_bytes or 0),
+        forgot=int(forgot or 0),
         **{name: getattr(description, name) for name in Description.__struct_fields__},
     )

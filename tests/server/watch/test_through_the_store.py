@@ -175,6 +175,25 @@ async def test_new_incarnation_expires_all(world: StoredWorld) -> None:
 
 
 @pytest.mark.asyncio
+async def test_resume_in_a_namespace_that_the_new_history_does_not_know(world: StoredWorld) -> None:
+    """It had an object when the client was told last, and has none now: list again, for the DELETED is nowhere."""
+    world.put(pod("p", 101, "a"))
+    await world.seen()
+    await world.writer.load_begin()
+    await world.writer.load([(pod("q", 140, "b"), "gas")])
+    await world.writer.load_commit(150)
+    await until(lambda: world.view.position == 150)
+    async with Running(world) as running:
+        old = await running.start(StartPlan(after=101), namespace="a")
+        async with asyncio.timeout(10):
+            await running.last
+        assert [event["object"]["code"] for event in old.events] == [410]
+        new = await running.start(StartPlan(after=150), namespace="a")
+        assert new.events == []
+        assert not running.last.done()
+
+
+@pytest.mark.asyncio
 async def test_a_store_behind_the_view_is_no_history(world: StoredWorld) -> None:
     """A store that came back as an older copy of itself has yet to learn the rest: its log is not taken for whole."""
     world.put(pod("p", 101, "a"))
