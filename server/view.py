@@ -449,8 +449,9 @@ class ResourceView(Progress, Holdings):
         Raises:
             Gone: it was trimmed, or a namespace's is spread over logs that are not read for it.
         """
-        if rv < self.history.trimmed:
-            raise Gone(rv, self.history.trimmed)
+        # Also where nothing is held: of a time before the load, nobody knows that there was nothing.
+        if rv < (floor := max(self.history.trimmed, self.meta.since)):
+            raise Gone(rv, floor)
         if namespaces is None or not self.meta.namespaced:
             wanted = set(self.shards)
         else:

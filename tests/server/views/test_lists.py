@@ -543,6 +543,16 @@ async def test_versions_that_another_resource_is_at_are_upstreams_to_answer(pods
 
 
 @pytest.mark.asyncio
+async def test_the_time_before_the_load_is_not_known_to_have_been_empty(pods: Cluster) -> None:
+    """An exact list from before the cache began asks upstream, also in a namespace in which nothing is known to be."""
+    await pods.put("a", "pod-0")
+    async with Replica(pods.store) as replica:
+        for path in (PATH, "/api/v1/namespaces/a/pods", "/api/v1/namespaces/none/pods"):
+            with pytest.raises(AskUpstream):
+                await replica.list(path, resourceVersion=1, resourceVersionMatch="Exact")
+
+
+@pytest.mark.asyncio
 async def test_one_key_with_a_limit_is_read_as_it_is_now(pods: Cluster) -> None:
     """A version without a match is then a lower bound, as where upstream asks etcd for a key; Exact stays exact."""
     rv = (await pods.put("a", "pod-0", data="old")).rv

@@ -41,7 +41,7 @@ def meta_of(gvr: GVR = PODS, **changes: Any) -> Meta:
     """The meta of a synced resource."""
     values: dict[str, Any] = {
         "gvr": gvr, "kind": "Pod", "list_kind": "PodList", "namespaced": True, "verbs": ("list", "watch"),
-        "version": "v1.36.2", "state": "synced", "position": 100, "since": 100, "incarnation": "1",
+        "version": "v1.36.2", "state": "synced", "position": 100, "since": 1, "incarnation": "1",
         "table": TableInfo(columns=COLUMNS, served=True, zero_row=Row((b'{"cells":[""]',))),
     }  # fmt: skip
     return Meta(**{**values, **changes})
