@@ -17,7 +17,7 @@ from tests.chaos.writing import Writers
 CATCH_UP_SECONDS = 90.0
 """For everything to be told after a trouble, on a loaded machine: leases end, Redis is filled, clients back off."""
 
-FIRST_WRITES = 30
+FIRST_WRITES, LEAST_WRITES = 30, 250
 QUIET_SECONDS = 1.0
 
 
@@ -62,7 +62,9 @@ class Session:
         return self._relists() - before
 
     async def end(self) -> None:
-        """Writers stop; the clients are told the rest."""
+        """Writers stop once they have written enough; the clients are told the rest."""
+        while self.writers.writes < LEAST_WRITES:
+            await self._while_healthy(asyncio.sleep(0.1))
         writing = self.tasks.pop(0)
         writing.cancel()
         await asyncio.wait({writing})
