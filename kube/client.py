@@ -23,6 +23,7 @@ import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
+from kube.buffered import Buffered
 from kube.clock import Clock
 from kube.credentials import Credentials
 from kube.status import StatusError
@@ -270,7 +271,7 @@ class UpstreamClient:
         """The session: made with the first request, since it belongs to the loop that runs then."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, socket_factory=_socket),
+                connector=_Connector(limit=0, limit_per_host=0, socket_factory=_socket),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                 auto_decompress=False,
@@ -324,6 +325,15 @@ class UpstreamClient:
             except zlib.error as error:
                 raise UpstreamBroken(f"{self.server} answered with broken gzip: {error}") from error
         return Response(answer.status, headers, body)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connections that are read through one buffer."""
+
+    async def _wrap_create_connection(self, *arguments: Any, **options: Any) -> Any:
+        transport, protocol = await super()._wrap_create_connection(*arguments, **options)
+        transport.set_protocol(Buffered(protocol))
+        return transport, protocol
 
 
 class _translated:  # noqa: N801 (reads as the statement that it is)

@@ -27,8 +27,10 @@ from sanic.application.state import ApplicationServerInfo
 from sanic.handlers import ErrorHandler
 from sanic.http import Http
 from sanic.http.constants import HTTP
+from sanic.server.protocols.http_protocol import HttpProtocol
 
 from kube import logs
+from kube.buffered import Buffered
 from kube.version import ServerVersion
 from server.errors import form_for, response_for
 from server.malloc import fix_thresholds
@@ -103,6 +105,11 @@ def create_app(pipeline: Pipeline, *, touchup: bool = False) -> Sanic[Any, Any]:
     return app
 
 
+def _connection(**options: Any) -> Buffered:
+    """A new connection's protocol; `options` are those of Sanic's own."""
+    return Buffered(HttpProtocol(**options))
+
+
 async def _no_route(_: Request) -> None:
     raise AssertionError("requests go to the pipeline")
 
@@ -153,6 +160,7 @@ async def running(settings: ServerSettings, *, touchup: bool = False) -> AsyncIt
             listening = await app.create_server(
                 sock=listener,
                 ssl=tls.context if tls is not None else None,
+                protocol=_connection,  # type: ignore[arg-type]  # it is called, and never looked at
                 backlog=_BACKLOG,
                 return_asyncio_server=True,
             )

@@ -167,6 +167,7 @@ class HttpStream:
         self._http, self._transport = connection_of(request)
         self._response = response
         self._owner = self._http.protocol
+        self._protocol = self._transport.get_protocol()
         self._connection = BorrowedConnection(self._owner)
         self._response_seconds = self._owner.response_timeout
         self.framing = Framing.PLAIN if request.version == "1.0" else Framing.CHUNKED
@@ -222,7 +223,7 @@ class HttpStream:
         except TimeoutError:
             self._http.keep_alive = False
         if not self._transport.is_closing():
-            self._transport.set_protocol(self._owner)
+            self._transport.set_protocol(self._protocol)
         self._owner.response_timeout = self._response_seconds
         if self.framing is Framing.CHUNKED and self._connection.writable.is_set():
             await self._response.send(end_stream=True)

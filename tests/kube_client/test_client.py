@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from kube.buffered import Buffered
 from kube.client import UpstreamClient
 from kube.credentials import Credentials, _Fixed, _TokenFile
 from kube.list_watch import list_pages, watch
@@ -191,3 +192,12 @@ async def test_request_bodies_are_streamed(upstream: Upstream, client: UpstreamC
 def test_status_errors_are_one_tree() -> None:
     """Callers can catch every refusal as StatusError."""
     assert issubclass(Expired, StatusError)
+
+
+@pytest.mark.asyncio
+async def test_connections_are_read_through_one_buffer(upstream: Upstream, client: UpstreamClient) -> None:
+    """As long as this can be asked of the HTTP library, whose connections are its own affair."""
+    await client.request("GET", "/api/v1/configmaps")
+    assert client._session is not None
+    kept = [protocol for idle in client._session.connector._conns.values() for protocol, _ in idle]  # type: ignore[union-attr]
+    assert [type(protocol.transport.get_protocol()) for protocol in kept] == [Buffered]  # type: ignore[union-attr]
