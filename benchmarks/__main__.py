@@ -62,6 +62,8 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures larder beside kube-apiserver.")
     parser.add_argument("--full", action="store_true", help="every scenario, longer, more watchers (some 30 minutes)")
+    parser.add_argument("--seconds", type=float, help="of each measurement (default 2, with --full 8)")
+    parser.add_argument("--repetitions", type=int, help="of each measurement (default 3, with --full 5)")
     parser.add_argument("--pods", type=int, default=10_000, help="pods in the cluster (default 10000)")
     parser.add_argument("--only", nargs="*", metavar="SCENARIO", help=f"of: {', '.join(FULL)}")
     parser.add_argument(
@@ -91,8 +93,8 @@ def _run(options: argparse.Namespace, console: Console, cluster: Cluster, upstre
             cluster,
             upstream,
             larder,
-            seconds=8.0 if options.full else 2.0,
-            repetitions=5 if options.full else 3,
+            seconds=options.seconds or (8.0 if options.full else 2.0),
+            repetitions=options.repetitions or (5 if options.full else 3),
             full=options.full,
         )
         for name, scenario in scenarios.items():

@@ -11,6 +11,7 @@ from redis.backoff import NoBackoff
 
 from store.errors import StoreError, StoreUnavailable, StoreUnsuitable
 from store.keys import DEFAULT_PREFIX, GlobalKeys, ResourceKeys
+from store.line import Line
 from store.redis_errors import translated
 from store.scripts import Scripts
 
@@ -35,6 +36,7 @@ class Store:
 
     `redis` is for what may be sent twice (reads): a command on a connection that broke is tried once more.
     `writes` never repeats anything: the caller must first find out what happened.
+    `line` is for what is read with nearly every request.
     """
 
     def __init__(self, url: str, prefix: str = DEFAULT_PREFIX) -> None:
@@ -44,6 +46,7 @@ class Store:
         self.global_keys = GlobalKeys(prefix)
         self.redis = self._client(retries=1)
         self.writes = self._client(retries=0)
+        self.line = Line(self.redis.connection_pool)
         self.scripts = Scripts(self)
         self._keys: dict[GVR, ResourceKeys] = {}
 
@@ -88,6 +91,7 @@ class Store:
 
     async def close(self) -> None:
         """Close all connections of commands. Subscribers close their own."""
+        await self.line.close()
         await self.redis.aclose()
         await self.writes.aclose()
 

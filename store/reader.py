@@ -143,7 +143,7 @@ class Reader:
         Raises:
             NotSynced, StoreUnavailable
         """
-        position = await self._store.ask("HGET", self._store.keys(gvr).meta, "position")
+        position = await self._store.line.ask("HGET", self._store.keys(gvr).meta, "position")
         if position is None:
             raise NotSynced(f"{gvr} is not in the store")
         return int(position)
