@@ -289,7 +289,8 @@ class Questioner:
         if self.chance.random() < 0.02:
             # A watch whose deadline is lost to a semicolon would not end.
             semicolons = () if "watch" in query else self.known.semicolons
-            odd = (f"{query}&", f"&{query}", f"{query}&%zz=1", f"{query}&=", "?" + query, *semicolons)
+            # The second question mark takes the first option's name: a timeout, without which a watch would not end.
+            odd = (f"{query}&", f"&{query}", f"{query}&%zz=1", f"{query}&=", f"?a=b&{query}", *semicolons)
             query = self.chance.choice(odd).format(query)
         return query
 
