@@ -27,7 +27,7 @@ memory that was used a moment ago. A longer one is mapped anew each time, which 
 
 
 class WholeAnswer(HTTPResponse):
-    """A response whose headers are known to be well-formed: names and values of our own, without line breaks.
+    """A response whose headers are known to be well-formed: our own, or upstream's as parsed, without line breaks.
 
     Its body is that of `parts`, one behind the other.
     """
