@@ -33,6 +33,9 @@ class Replica:
     started_seconds: float = 0.0
     """From the process's start to /readyz."""
 
+    cpu: int | None = None
+    """The core that it is pinned to."""
+
     @property
     def pids(self) -> list[int]:
         """What its CPU seconds and memory are counted over."""
@@ -114,7 +117,8 @@ class Larder:
             cpu,
         )
         self._wait(f"http://127.0.0.1:{metrics}/readyz", process)
-        return Replica(f"https://127.0.0.1:{port}", f"http://127.0.0.1:{metrics}", process, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        return Replica(f"https://127.0.0.1:{port}", f"http://127.0.0.1:{metrics}", process, seconds, cpu)
 
     def redis_bytes(self, pattern: str) -> int:
         """Bytes of memory that the keys of this pattern take, as Redis itself counts them."""

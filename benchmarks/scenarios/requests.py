@@ -10,6 +10,7 @@ from benchmarks import wrk
 from benchmarks.bench import JSON, KUBECTL_TABLE, Bench, Measured, headers
 from benchmarks.fetch import fetch
 from benchmarks.figures import Figure, absolute, ratio
+from benchmarks.larder_parts import Replica
 from benchmarks.processes import cpu_seconds
 
 CAPSULE_PROXY_NAMESPACES = 300.0
@@ -205,26 +206,20 @@ def forwarded(bench: Bench) -> list[Figure]:
 
 
 def two_replicas(bench: Bench) -> list[Figure]:
-    """CPU per request of two busy replicas against one: whether anything shared makes them slower."""
+    """CPU per request of two busy replicas against one: whether anything that they share makes them slower.
+
+    Each replica's load comes from its own core, one replica or two: so a core does the same work either way.
+    """
     path = f"/api/v1/namespaces/{bench.namespace()}/pods"
-    asked = headers(KUBECTL_TABLE, gzip=True)
     second = bench.larder.start_replica(1)
     bench.larder.servers.append(second)
     replicas = [bench.replica, second]
-    for replica in replicas:
-        wrk.run(replica.url + path, asked, seconds=1)
+    _busy_cpu(replicas, path, seconds=1)
     alone: list[float] = []
     both: list[float] = []
     for _ in range(bench.repetitions):
-        before = cpu_seconds(bench.replica.pids)
-        load = wrk.run(bench.replica.url + path, asked, seconds=bench.seconds)
-        alone.append((cpu_seconds(bench.replica.pids) - before) / load.requests)
-        before = cpu_seconds([pid for replica in replicas for pid in replica.pids])
-        with ThreadPoolExecutor(len(replicas)) as pool:
-            runs = [pool.submit(wrk.run, replica.url + path, asked, seconds=bench.seconds) for replica in replicas]
-            loads = [run.result() for run in runs]
-        used = cpu_seconds([pid for replica in replicas for pid in replica.pids]) - before
-        both.append(used / sum(load.requests for load in loads))
+        alone.append(statistics.mean(_busy_cpu([replica], path, seconds=bench.seconds) for replica in replicas))
+        both.append(_busy_cpu(replicas, path, seconds=bench.seconds))
     value = statistics.median(both) / statistics.median(alone)
     return [
         Figure(
@@ -238,3 +233,16 @@ def two_replicas(bench: Bench) -> list[Figure]:
             note=f"one alone {statistics.median(alone) * 1e3:.3f} ms",
         )
     ]
+
+
+def _busy_cpu(replicas: list[Replica], path: str, *, seconds: float) -> float:
+    """CPU seconds per request of these replicas, all loaded at the same time."""
+    asked = headers(KUBECTL_TABLE, gzip=True)
+    pids = [pid for replica in replicas for pid in replica.pids]
+    before = cpu_seconds(pids)
+    with ThreadPoolExecutor(len(replicas)) as pool:
+        runs = [
+            pool.submit(wrk.run, replica.url + path, asked, seconds=seconds, cpu=replica.cpu) for replica in replicas
+        ]
+        loads = [run.result() for run in runs]
+    return (cpu_seconds(pids) - before) / sum(load.requests for load in loads)
