@@ -38,8 +38,6 @@ class Items:
     count: int = 0
     last: Key | None = None
     following: int = 0
-    packing: asyncio.Future[None] | None = None
-    """While `packed` is being made."""
     _file: tuple[Envelope, list[bytes]] | None = None
 
     def file(self, around: Envelope) -> list[bytes]:
@@ -52,6 +50,12 @@ class Items:
     def good(self, stamp: object, now: float) -> bool:
         """Whether these are the items of a snapshot with that stamp, at `now`."""
         return self.stamp == stamp and self.since - CLOCK_SLACK_SECONDS <= now < self.until
+
+    def take_over(self, before: Items) -> None:
+        """Have also the form of earlier items, if it is the same text: it is where both end with the same tick."""
+        if self.stamp == before.stamp and self.until == before.until:
+            self.plain = self.plain if self.plain is not None else before.plain
+            self.packed = self.packed if self.packed is not None else before.packed
 
     @property
     def kept_bytes(self) -> int:
@@ -66,7 +70,7 @@ class Answers:
         self.budget_bytes = budget_bytes
         self.bytes = 0
         self._kept: OrderedDict[Hashable, tuple[Items, int]] = OrderedDict()
-        self._making: dict[tuple[Hashable, object], asyncio.Future[Items]] = {}
+        self._making: dict[tuple[Hashable, object, bool], asyncio.Future[Items]] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -79,9 +83,9 @@ class Answers:
         self._kept.move_to_end(key)
         return kept[0]
 
-    async def make(self, key: Hashable, stamp: object, make: Callable[[], Awaitable[Items]]) -> Items:
-        """A new answer, made once for all who ask for it at the same time."""
-        flight = (key, stamp)
+    async def make(self, key: Hashable, stamp: object, make: Callable[[], Awaitable[Items]], *, packed: bool) -> Items:
+        """A new answer, made once for all who ask for it in that form at the same time."""
+        flight = (key, stamp, packed)
         making = self._making.get(flight)
         if making is None:
             making = self._making[flight] = asyncio.ensure_future(make())
@@ -92,10 +96,12 @@ class Answers:
         return items
 
     def keep(self, key: Hashable, items: Items) -> None:
-        """Keep an answer, or note that it has grown."""
-        _, before = self._kept.pop(key, (items, 0))
+        """Keep an answer, and what is kept of it in the other form."""
+        if (before := self._kept.pop(key, None)) is not None:
+            self.bytes -= before[1]
+            items.take_over(before[0])
         size = items.kept_bytes
-        self.bytes += size - before
+        self.bytes += size
         self._kept[key] = (items, size)
         while self.bytes > self.budget_bytes:
             _, (_, size) = self._kept.popitem(last=False)

@@ -1,30 +1,36 @@
 """From picked objects to the bytes of an answer's items, block by block, without holding the loop.
 
-Up to `LARGEST_JOINED_BYTES` the items are joined and kept; longer ones are compressed from the blocks'
-own segments, or streamed, so that a list of a whole cluster never stands in memory at once.
+For clients that take gzip, long answers are made of the blocks' own segments and never joined. For others items are
+joined and kept up to `LARGEST_JOINED_BYTES`, and streamed above, so that a list of a whole cluster never stands in
+memory at once.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from server.answers import Items
-from server.deflate import Segment, combine, compress_off_loop
+from server.deflate import joined, stored
 from server.objects import ItemForm, Shape, row_of
 from server.pause import Pause
-from server.rendering import Kept, Text, render
+from server.render import GZIP_ABOVE_BYTES
+from server.rendering import render
 from tables.registry import row_order
 
 if TYPE_CHECKING:
-    from server.rendering import Fetch
+    from server.block import Block
+    from server.deflate import Segment
+    from server.rendering import Fetch, Kept
     from server.snapshot import Page
+    from server.text import Text
     from store.record import Record
 
 LARGEST_JOINED_BYTES = 4 << 20
+
+_COMMA = stored(b",")
 
 
 @dataclass(slots=True)
@@ -42,17 +48,28 @@ class Assembly:
     @property
     def large(self) -> bool:
         """Whether the items are surely too long to be joined: known without rendering any."""
-        if self.form.include == "None":
-            return False
-        whole = self.form.kind == "object" or self.form.include == "Object"
+        return self.form.include != "None" and self._exceeds(LARGEST_JOINED_BYTES)
+
+    @property
+    def long(self) -> bool:
+        """Whether the answer will probably be compressed, if its client takes that."""
+        return self._exceeds(GZIP_ABOVE_BYTES)
+
+    def _exceeds(self, limit: int) -> bool:
         size = 0
         for piece in self.page.pieces:
-            block = piece.block
-            weight = block.size if whole else block.metadata_size
-            size += weight if piece.whole else weight * piece.mask.bit_count() // len(block)
-            if size > LARGEST_JOINED_BYTES:
+            weight = self._weight(piece.block)
+            size += weight if piece.whole else weight * piece.mask.bit_count() // len(piece.block)
+            if size > limit:
                 return True
         return False
+
+    def _weight(self, block: Block) -> int:
+        """Bytes that a block takes in this form, give or take what stands around the objects."""
+        if self.form.include == "None":
+            return block.rows_size
+        whole = self.form.kind == "object" or self.form.include == "Object"
+        return block.size if whole else block.metadata_size
 
     async def joined(self, stamp: object) -> Items:
         """The items in one."""
@@ -66,15 +83,15 @@ class Assembly:
 
     async def packed(self, stamp: object) -> Items:
         """The items as one segment, made of those of the blocks."""
-        parts: list[bytes] = []
-        crc, length, until = 0, 0, math.inf
+        segments: list[Segment] = []
+        until = math.inf
         async for text in self.texts():
-            segment = await text.segment(led=bool(parts))
-            parts.append(segment.data)
-            crc = combine(crc, segment.crc, segment.length)
-            length += segment.length
+            if segments:
+                segments.append(_COMMA)
+            segments.append(await text.segment())
             until = min(until, text.until)
-        return self._items(stamp, until, length, None, Segment(b"".join(parts), crc, length))
+        segment = joined(segments)
+        return self._items(stamp, until, segment.length, None, segment)
 
     def _items(self, stamp: object, until: float, length: int, plain: bytes | None, packed: Segment | None) -> Items:
         page = self.page
@@ -112,28 +129,3 @@ class Assembly:
         if self.form.needs_body and not all(record.packed for record in records):
             records = await self.fetch(records)
         return render(records, self.form, self.shape, self.now)
-
-
-async def compress_once(items: Items, assembly: Assembly) -> None:
-    """Have the items as one segment, too. All who want that of the same items at the same time wait for one making.
-
-    Raises:
-        Gone: the bytes of an object are nowhere any more.
-    """
-    if items.packed is None:
-        if items.packing is None:
-            items.packing = asyncio.ensure_future(_compress(items, assembly))
-        # Shielded: who gives up must not take it away from the others.
-        await asyncio.shield(items.packing)
-
-
-async def _compress(items: Items, assembly: Assembly) -> None:
-    """From the blocks' own segments where the answer is made of whole blocks."""
-    try:
-        if len(assembly.page.pieces) > 1:
-            packed = await assembly.packed(items.stamp)
-            items.packed, items.until = packed.packed, min(items.until, packed.until)
-        else:
-            items.packed = await compress_off_loop(items.plain or b"")
-    finally:
-        items.packing = None

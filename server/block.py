@@ -33,7 +33,7 @@ Masks = dict[str, dict[str, int]]
 class Block:
     """`records` in the order of their names; `size` is their JSON's length in bytes."""
 
-    __slots__ = ("_fields", "_labels", "_metadata_size", "names", "records", "renderings", "size")
+    __slots__ = ("_fields", "_labels", "_metadata_size", "_rows_size", "names", "records", "renderings", "size")
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = tuple(records)
@@ -41,6 +41,7 @@ class Block:
         self.size = sum(record.size for record in self.records)
         self.renderings: dict[ItemForm, Rendering] = {}
         self._metadata_size = -1
+        self._rows_size = -1
         self._labels: Masks | None = None
         self._fields: Masks | None = None
 
@@ -61,6 +62,13 @@ class Block:
         if self._metadata_size < 0:
             self._metadata_size = sum(record.meta[1] - record.meta[0] for record in self.records)
         return self._metadata_size
+
+    @property
+    def rows_size(self) -> int:
+        """Bytes of the objects' rows, without what moves in them."""
+        if self._rows_size < 0:
+            self._rows_size = sum(sum(map(len, record.row.parts)) for record in self.records if record.row is not None)
+        return self._rows_size
 
     def find(self, name: str) -> int:
         """The index of the object, or -1."""

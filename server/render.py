@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from kube import gojson, goyaml, status
-from server.deflate import Gzip, Segment, compress, compress_off_loop
+from server.deflate import Gzip, Piece, Segment, compress, compress_off_loop
 
 if TYPE_CHECKING:
     from kube.resources import GVR
@@ -123,7 +123,8 @@ async def yaml(body: bytes) -> bytes:
 async def gzipped(body: bytes) -> bytes:
     """A whole body compressed at once, for answers that are not made of blocks."""
     file = Gzip()
-    file.add(await compress_off_loop(body))
+    (segment,) = await compress_off_loop([Piece(body)])
+    file.add(segment)
     file.close(b"")
     return b"".join(file.parts)
 

@@ -1,7 +1,7 @@
 """What a block looks like in one form: made once, compressed once, kept while memory lasts.
 
-A `Text` never changes. When the clock has moved on, the rendering of a Table makes another one, in
-which only the rows that read otherwise are new; who still holds the old one is not disturbed.
+When the clock has moved on, the rendering of a Table makes another `Text`, in which only the rows that
+read otherwise are new; who still holds the old one is not disturbed.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from server.deflate import Segment, compress_off_loop
-from server.objects import ItemForm, Shape, row_cells
-from tables.row import row_changes_at
+from server.objects import row_cells, row_of
+from server.text import Text
+from tables.row import finish, row_changes_at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from server.block import Block
+    from server.objects import ItemForm, Shape
     from store.record import Record
 
     Fetch = Callable[[Sequence[Record]], Awaitable[Sequence[Record]]]
@@ -26,52 +27,6 @@ if TYPE_CHECKING:
 
 CLOCK_SLACK_SECONDS = 5.0
 """A text made a moment later than `now` is as good: upstream, too, looks at the clock row by row."""
-
-_COMMA = b","
-
-
-class Text:
-    """The joined items or rows of some objects, true for instants in [since, until).
-
-    `length` is its size in bytes. The bytes themselves are `heads[i] + tails[i]`, joined by commas.
-    """
-
-    __slots__ = ("_led", "_plain", "heads", "length", "since", "tails", "until")
-
-    def __init__(self, heads: list[bytes], tails: list[bytes] | None, since: float, until: float) -> None:
-        self.heads = heads
-        self.tails = tails
-        self.since = since
-        self.until = until
-        self.length = sum(map(len, heads)) + (sum(map(len, tails)) if tails is not None else 0) + len(heads) - 1
-        self._plain: Segment | None = None
-        self._led: Segment | None = None
-
-    def valid(self, now: float) -> bool:
-        """Whether it may be answered at `now`."""
-        return self.since - CLOCK_SLACK_SECONDS <= now < self.until
-
-    def body(self) -> bytes:
-        """The joined bytes."""
-        if self.tails is None:
-            return _COMMA.join(self.heads)
-        return _COMMA.join(head + tail for head, tail in zip(self.heads, self.tails, strict=True))
-
-    async def segment(self, *, led: bool) -> Segment:
-        """The bytes compressed; `led`: with a comma before them, as where they are not the first of an answer."""
-        made = self._led if led else self._plain
-        if made is None:
-            made = await compress_off_loop(_COMMA + self.body() if led else self.body())
-            if led:
-                self._led = made
-            else:
-                self._plain = made
-        return made
-
-    @property
-    def kept_bytes(self) -> int:
-        """Memory that it takes."""
-        return self.length + sum(len(made.data) for made in (self._led, self._plain) if made is not None)
 
 
 class Rendering:
@@ -88,7 +43,7 @@ class Rendering:
         """The block's text as of `now`."""
         self.used = True
         text = self.text
-        if text is not None and text.valid(now):
+        if text is not None and _valid(text, now):
             return text
         if text is not None and text.tails is not None:
             self.text = self._tick(text, block.records, now)
@@ -105,23 +60,30 @@ class Rendering:
         """The text after time has passed: the rows that read otherwise anew, all others as they are."""
         if now < text.since:
             self._changes = [-math.inf] * len(records)
-        heads, changes = list(text.heads), list(self._changes)
+        heads: dict[int, bytes] = {}
+        changes = list(self._changes)
         for index, (record, change) in enumerate(zip(records, changes, strict=True)):
             if change <= now and record.row is not None:
                 heads[index] = row_cells(record, now)
                 changes[index] = row_changes_at(record.row, now)
         self._changes = changes
-        return Text(heads, text.tails, now, min(changes))
+        return text.ticked(heads, now, min(changes))
+
+
+def _valid(text: Text, now: float) -> bool:
+    """Whether it may be answered at `now`."""
+    return text.since - CLOCK_SLACK_SECONDS <= now < text.until
 
 
 def render(records: Sequence[Record], form: ItemForm, shape: Shape, now: float, until: float = math.nan) -> Text:
     """The text of some records that have their bodies, if the form needs them."""
     if form.kind != "table":
-        return Text([shape.item(record, form, now) for record in records], None, -math.inf, math.inf)
+        return Text([shape.item(record, form, now) for record in records])
+    rows = [row_of(record) for record in records]
     if math.isnan(until):
-        until = min((row_changes_at(record.row, now) for record in records if record.row is not None), default=math.inf)
-    heads = [row_cells(record, now) for record in records]
-    return Text(heads, [shape.row_object(record, form) for record in records], now, until)
+        until = min((row_changes_at(row, now) for row in rows), default=math.inf)
+    heads = [finish(row, now) for row in rows]
+    return Text(heads, [shape.row_object(record, form) for record in records], rows, now, until)
 
 
 class Kept:

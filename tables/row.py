@@ -49,6 +49,18 @@ def finish(row: Row, now: float) -> bytes:
     return b"".join(pieces)
 
 
+def blanked(row: Row, text: bytes) -> bytes:
+    r"""The finished text with zeros for all that moves, and what stands between such: as long, the same at any time.
+
+    >>> blanked(Row((b'{"cells":["web","', b'"]'), (1000.0,)), b'{"cells":["web","90s"]')
+    b'{"cells":["web","\x00\x00\x00"]'
+    """
+    if not row.times:
+        return text
+    begin, end = row.parts[0], row.parts[-1]
+    return begin + bytes(len(text) - len(begin) - len(end)) + end
+
+
 def row_changes_at(row: Row, now: float) -> float:
     """The earliest instant after `now` at which `finish` gives another text; infinite if none will."""
     return min((next_change(t, now) for t in row.times), default=math.inf)

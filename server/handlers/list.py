@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from kube.version import ServerVersion
 from server import continue_token, negotiation, reading
-from server.assembly import Assembly, compress_once
+from server.assembly import Assembly
 from server.continue_token import Token, subject_of
 from server.matching import Selectors
 from server.negotiation import PRETTY_CUSTOM_SINCE, Form, Representation
@@ -200,14 +201,14 @@ async def _answer(ctx: RequestContext) -> HTTPResponse | None:
     if assembly.large and not gzip:
         await _streamed(ctx, found, assembly)
         return None
-    if kept is None:
-        make = assembly.packed if assembly.large else assembly.joined
-        kept = await answers.make(found.key, stamp, lambda: make(stamp))
-    if (response := _respond(ctx, found, kept, gzip=gzip)) is None:
-        await compress_once(kept, assembly)
-        answers.keep(found.key, kept)
-        response = _respond(ctx, found, kept, gzip=gzip)
-    return response
+    # Which form is due shows when its length is known; it is guessed first, so that nothing is made in vain.
+    probable = gzip and assembly.long
+    for packed in (probable, not probable):
+        make = assembly.packed if packed else assembly.joined
+        items = await answers.make(found.key, stamp, partial(make, stamp), packed=packed)
+        if (response := _respond(ctx, found, items, gzip=gzip)) is not None:
+            return response
+    raise Unusable("an age ticked between both forms, and the answer is now as long as upstream compresses, or not")
 
 
 async def _read(ctx: RequestContext) -> _List:

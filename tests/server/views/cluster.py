@@ -43,13 +43,15 @@ METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 Key = tuple[str, str]
 
 
-def record_of(namespace: str, name: str, rv: int, labels: dict[str, str], data: str = "") -> Record:
+def record_of(
+    namespace: str, name: str, rv: int, labels: dict[str, str], data: str = "", born: float = 1000.0
+) -> Record:
     """The record of an object as an informer makes it; its row shows the name and an age."""
     metadata = {"name": name, **({"namespace": namespace} if namespace else {}), "resourceVersion": str(rv)}
     metadata_text = _text(metadata | {"labels": labels})
     body = b'{"metadata":%b,"spec":%b}' % (metadata_text, _text({"data": data}))
     start = len(b'{"metadata":')
-    row = Row((b'{"cells":["%b","' % name.encode(), b'"]'), (1000.0,))
+    row = Row((b'{"cells":["%b","' % name.encode(), b'"]'), (born,))
     fields = {"spec.nodeName": data}
     span = (start, start + len(metadata_text))
     return Record(namespace, name, rv, f"uid-{name}", labels, fields, row, span, len(body), pack(body))
@@ -113,10 +115,12 @@ class Cluster:
             )
         )
 
-    async def put(self, namespace: str, name: str, shard: str = "-", data: str = "", **labels: str) -> Record:
+    async def put(
+        self, namespace: str, name: str, shard: str = "-", data: str = "", born: float = 1000.0, **labels: str
+    ) -> Record:
         """Create or change an object."""
         rv = self.position + 1
-        record = record_of(namespace, name, rv, labels, data)
+        record = record_of(namespace, name, rv, labels, data, born)
         state = {**self.objects, (namespace, name): record}
         await self.writer.apply_many([Event("M", rv, record, shard)])
         self.states[rv] = state

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import random
 import zlib
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -17,10 +18,14 @@ from server.block import MOST, Block, cut
 from server.history import Change, History, undo
 from server.matching import Selectors
 from server.objects import ItemForm, Shape, in_struct_order, without_annotation
-from server.rendering import Kept, Text, render
+from server.rendering import Kept, render
 from server.space import Space
+from server.text import Text
 from store.record import Record
 from tests.server.views.cluster import VERSION, record_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NAMES = st.integers(0, 150).map(lambda number: f"n{number:03}")
 SHAPE = Shape(b'"kind":"Pod","apiVersion":"v1",', custom=False)
@@ -177,17 +182,76 @@ async def test_only_the_rows_that_read_otherwise_are_made_anew() -> None:
     assert b'"10s"' in back.body()
 
 
+def _inflated(segment: deflate.Segment) -> bytes:
+    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(segment.data)
+    assert (segment.length, segment.crc) == (len(inflated), zlib.crc32(inflated))
+    return inflated
+
+
+AGES = st.sampled_from([9e6, 9e6, 9e6, 7.0, 117.0, 117.5, 177.0, 597.0])
+"""Most are of rows that will not tick."""
+SIZES = st.sampled_from([9000, 3000, 0])
+MOMENTS = st.lists(st.tuples(st.sampled_from([0.5, 1.0, 3.0, 61.0, -9000.0]), st.booleans()), max_size=12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(AGES, SIZES), min_size=6, max_size=24), MOMENTS)
+def test_ticked_texts_are_those_made_anew(rows: list[tuple[float, int]], moments: list[tuple[float, bool]]) -> None:
+    """As rows tick at different times, a Table's text inflates to what one made just then does, each time or seldom."""
+    notes = ["".join(random.Random(seed).choices("abcdef", k=15_000)) for seed in range(3)]
+    records = [
+        record_of("a", f"n{number}", 1, {"note": notes[number % 3][:size]}, born=1e9 - age)
+        for number, (age, size) in enumerate(rows)
+    ]
+    block, rendering, now = Block(records), Kept(1 << 20).rendering(Block(records), TABLE), 1e9
+
+    async def fetch(_: object) -> list[Record]:
+        raise AssertionError("all bodies are there")
+
+    async def live() -> None:
+        nonlocal now
+        for step, compressed in [(0.0, True), *moments]:
+            now += step
+            text = await rendering.at(now, block, TABLE, SHAPE, fetch)
+            assert text.body() == render(records, TABLE, SHAPE, now).body()
+            if compressed:
+                assert _inflated(await text.segment()) == text.body()
+
+    asyncio.run(live())
+
+
+@pytest.mark.asyncio
+async def test_a_tick_compresses_the_unit_that_it_is_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An age that stays as long as it was costs its own unit; one that grows also those that refer to its row."""
+    records = [record_of("a", f"n{n:02}", 1, {"note": "x" * 4000}, born=1000.0 + 100 * n) for n in range(32)]
+    block, rendering = Block(records), Kept(1 << 20).rendering(Block(records), TABLE)
+    compressed: list[deflate.Piece] = []
+
+    async def counted(pieces: Sequence[deflate.Piece]) -> list[deflate.Segment]:
+        compressed.extend(pieces)
+        return [deflate.compress(*piece) for piece in pieces]
+
+    async def fetch(_: object) -> list[Record]:
+        raise AssertionError("all bodies are there")
+
+    monkeypatch.setattr("server.text.compress_off_loop", counted)
+    units = []
+    for now in (1009.0, 1010.0, 1011.0):
+        text = await rendering.at(now, block, TABLE, SHAPE, fetch)
+        del compressed[:]
+        assert _inflated(await text.segment()) == text.body()
+        units.append(len(compressed))
+    assert units[0] == len(text._units) > 4
+    assert units[1:] == [2, 1]
+
+
 def test_texts_are_joined_by_commas() -> None:
-    """The text of a block is its items with commas between, compressed with or without one in front."""
+    """The text of a block is its items with commas between, plain or compressed."""
     records = [_record(f"n{number}") for number in range(3)]
     text = render(records, ItemForm("object"), SHAPE, 0.0)
     assert text.body() == b",".join(record.body() for record in records)
     assert text.length == len(text.body())
-    for led in (False, True):
-        segment = asyncio.run(text.segment(led=led))
-        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(segment.data)
-        assert inflated == (b"," if led else b"") + text.body()
-        assert (segment.length, segment.crc) == (len(inflated), zlib.crc32(inflated))
+    assert _inflated(asyncio.run(text.segment())) == text.body()
 
 
 def test_renderings_stay_within_their_budget() -> None:
@@ -196,7 +260,7 @@ def test_renderings_stay_within_their_budget() -> None:
     blocks = [Block([_record(f"n{number}")]) for number in range(10)]
     for block in blocks:
         rendering = kept.rendering(block, TABLE)
-        rendering.text = Text([b"x" * 1000], None, -math.inf, math.inf)
+        rendering.text = Text([b"x" * 1000])
         rendering.used = True
         kept.weigh(rendering)
         assert kept.bytes <= 3000

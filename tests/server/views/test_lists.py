@@ -8,15 +8,16 @@ import random
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
 
 from kube import status
 from kube.selectors import LabelSelector
-from server import rendering
-from server.deflate import Segment, compress
+from server import text
+from server.assembly import Assembly
+from server.deflate import Piece, Segment, compress
 from server.pause import Pause
 from server.scope import ALL, NOTHING, Scope
 from server.view import AskUpstream, Unusable
@@ -26,6 +27,11 @@ from store.meta import Meta, TableInfo
 from store.writer import Refresh
 from tables.row import Row
 from tests.server.views.cluster import COLUMNS, METADATA, TABLE, VERSION, Cluster, Replica, record_of, until
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from server.answers import Items
 
 PATH = "/api/v1/pods"
 NAMESPACES = ["a", "a-b", "b", "c", "d"]
@@ -339,19 +345,25 @@ async def test_gzip_inflates_to_the_identity(pods: Cluster) -> None:
             replica.now += [0.5, 1, 60, 3600, -7200, 0][round_]
 
 
+def _count_compressions(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What texts compress from now on, slowly."""
+    compressed: list[bytes] = []
+
+    async def counted(pieces: Sequence[Piece]) -> list[Segment]:
+        compressed.extend(piece.raw for piece in pieces)
+        await asyncio.sleep(0.01)
+        return [compress(*piece) for piece in pieces]
+
+    monkeypatch.setattr(text, "compress_off_loop", counted)
+    return compressed
+
+
 @pytest.mark.asyncio
 async def test_an_answer_is_compressed_once_for_all_who_wait(pods: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty who want the same new gzip answer at the same time get it of one compression of each of its blocks."""
     for number in range(96):
         await pods.put("a", f"pod-{number:03}", data=str(number) * 1000)
-    compressed: list[bytes] = []
-
-    async def counted(raw: bytes) -> Segment:
-        compressed.append(raw)
-        await asyncio.sleep(0.01)
-        return compress(raw)
-
-    monkeypatch.setattr(rendering, "compress_off_loop", counted)
+    compressed = _count_compressions(monkeypatch)
     async with Replica(pods.store) as replica:
         plain = await replica.body(PATH)
         answers = await asyncio.gather(*(replica.body(PATH, gzip=True) for _ in range(20)))
@@ -362,6 +374,80 @@ async def test_an_answer_is_compressed_once_for_all_who_wait(pods: Cluster, monk
         answers = await asyncio.gather(*(replica.body(PATH, gzip=True) for _ in range(20)))
         assert set(answers) == {await replica.body(PATH)} != {plain}
         assert len(compressed) == first + 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("accept", [TABLE, METADATA, "application/json"])
+async def test_both_encodings_are_made_once_each(pods: Cluster, monkeypatch: pytest.MonkeyPatch, accept: str) -> None:
+    """Who asks for gzip and who does not, in whatever order, wait for one making of each, and what is kept is both."""
+    for number in range(96):
+        await pods.put("a", f"pod-{number:03}", data=str(number) * 1000, note="x" * 2000)
+    made: list[str] = []
+
+    def counted(form: str) -> Callable[[Assembly, object], Awaitable[Items]]:
+        make = getattr(Assembly, form)
+
+        async def making(assembly: Assembly, stamp: object) -> Items:
+            made.append(form)
+            await asyncio.sleep(0.01)
+            return await make(assembly, stamp)  # type: ignore[no-any-return]
+
+        return making
+
+    for form in ("joined", "packed"):
+        monkeypatch.setattr(Assembly, form, counted(form))
+    for order in ((True,), (False,), (True, False), (False, True)):
+        async with Replica(pods.store) as replica:
+            del made[:]
+            answers = await asyncio.gather(
+                *(replica.body(PATH, gzip=gzip, accept=accept) for _ in range(10) for gzip in order)
+            )
+            assert sorted(made) == ["joined"] * (False in order) + ["packed"] * (True in order)
+            for gzip in (True, False):
+                answers.append(await replica.body(PATH, gzip=gzip, accept=accept))
+            assert sorted(made) == ["joined", "packed"]
+            assert len(set(answers)) == 1
+            kept = replica.views.answers
+            assert (len(kept), kept.bytes) == (1, sum(items.kept_bytes for items, _ in kept._kept.values()))
+            assert kept.bytes > len(answers[0])
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_was_asked_before_does_not_show(pods: Cluster, seed: int) -> None:
+    """After any requests in any forms and encodings, ticks and changes, answers are those of a replica just started."""
+    rng = random.Random(seed)
+    for number in range(120):
+        note = "x" * rng.choice([10, 3000])
+        await pods.put(rng.choice("ab"), f"pod-{number:03}", data=note, born=1000.0 + rng.randrange(200), note=note)
+    asked = [
+        (path, {"accept": accept, **query})
+        for path in (PATH, "/api/v1/namespaces/a/pods")
+        for accept, query in (
+            (TABLE, {}),
+            (TABLE, {"includeObject": "Object"}),
+            (TABLE, {"includeObject": "None"}),
+            (TABLE, {"limit": 50}),
+            (METADATA, {}),
+            ("application/json", {}),
+        )
+    ]
+    async with Replica(pods.store) as replica:
+        replica.now = 1300.0
+        for _ in range(40):
+            path, form = rng.choice(asked)
+            encodings = [rng.random() < 0.6 for _ in range(rng.choice([1, 1, 3]))]
+            answers = await asyncio.gather(*(replica.body(path, gzip=gzip, **form) for gzip in encodings))
+            async with Replica(pods.store) as fresh:
+                fresh.now = replica.now
+                assert {await fresh.body(path, **form)} == set(answers)
+            kept = replica.views.answers
+            assert kept.bytes == sum(items.kept_bytes for items, _ in kept._kept.values())
+            if rng.random() < 0.6:
+                replica.now += rng.choice([0.5, 1, 1, 7, 60, 4000])
+            if rng.random() < 0.3:
+                name = f"pod-{rng.randrange(130):03}"
+                await pods.put(rng.choice("ab"), name, data="changed", born=replica.now - rng.randrange(100))
 
 
 @pytest.mark.asyncio
