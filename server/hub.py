@@ -42,11 +42,16 @@ if TYPE_CHECKING:
     from server.rendering import Kept
     from server.snapshot import Piece
     from server.view import ResourceView
+    from server.watch_events import Look, ObjectEvent
+    from server.watch_index import Group
     from server.watcher import Watcher
     from store.meta import Meta
     from store.record import Record
 
 log = logging.getLogger(__name__)
+
+Told = list[tuple[SharedChange, "ObjectEvent"]]
+"""What a batch of changes is for a group's watchers, in order."""
 
 SLICE_SECONDS = 0.004
 """How long one turn of a big fan-out keeps the event loop: 5 ms is the promise, and the last step overshoots."""
@@ -259,48 +264,80 @@ class Hub:
         """Hand over what is queued, batch by batch; yields where others may take a turn."""
         while self._queue:
             batch = list(islice(self._queue, BATCH_CHANGES))
-            touched: dict[Watcher, None] = {}
+            told: dict[Group, Told] = {}
             for shared in batch:
-                yield from self._hand_to_groups(shared, touched)
-            for number, watcher in enumerate(touched, 1):
-                watcher.flush()
-                if number % STEP_WATCHERS == 0:
-                    yield
+                yield from self._sort(shared, told)
+            for group, events in told.items():
+                yield from self._hand_over(group, events)
             for shared in batch:
                 # The queue was emptied meanwhile where the view was reset.
                 if self._queue and self._queue[0] is shared:
                     self._queue.popleft()
                     self._handed = shared.change.rv
 
-    def _hand_to_groups(self, shared: SharedChange, touched: dict[Watcher, None]) -> Iterator[None]:
+    def _sort(self, shared: SharedChange, told: dict[Group, Told]) -> Iterator[None]:
+        """Note which groups the change is for. Who joins one later has seen it already."""
         change = shared.change
         for group in list(self._synced.candidates(change.old, change.new)):
             event = event_of(change, group.matches)
-            if event is None:
-                continue
-            for number, watcher in enumerate(list(group.members), 1):
-                synced = watcher.standing is Standing.SYNCED and watcher.position < change.rv
-                # Looked at last, since it may take the watcher out of the group.
-                if synced and not watcher.scope_changed():
-                    try:
-                        watcher.take(shared, event)
-                    except BodyGone:
-                        self.fall_behind(watcher)
-                    except Unusable as error:
-                        # The row of a Table that the cache gives no more, which it has yet to be told.
-                        log.info("%r ends: %s", watcher, error)
-                        watcher.stop()
-                        self.withdraw(watcher)
-                    except Exception as error:
-                        # One object that cannot be shown must not end in streams that silently lack it.
-                        log.exception("%r cannot show %s", watcher, change.key)
-                        watcher.fail(status.internal(error))
-                        self.fall_behind(watcher)
+            if event is not None:
+                told.setdefault(group, []).append((shared, event))
+                yield
+
+    def _hand_over(self, group: Group, events: Told) -> Iterator[None]:
+        """Write the events to a group's members: joined once for all who get the same."""
+        begin, end = events[0][0].change.rv, events[-1][0].change.rv
+        joined: dict[Look, bytes] = {}
+        synced = Standing.SYNCED  # an enumeration's members are found slowly
+        for number, watcher in enumerate(list(group.members), 1):
+            # The scope is looked at last, since that may take the watcher out of the group.
+            if watcher.standing is synced and watcher.position < end and not watcher.scope_changed():
+                look = watcher.shared_look
+                if look is None or watcher.position >= begin:
+                    self._hand_singly(watcher, events)
+                else:
+                    data = joined.get(look)
+                    if data is None:
+                        data = joined[look] = self._join(events, look)
+                    if data:
+                        watcher.hand(data, end)
                     else:
-                        touched[watcher] = None
-                if number % STEP_WATCHERS == 0:
-                    yield
-            yield
+                        self._hand_singly(watcher, events)
+            if number % STEP_WATCHERS == 0:
+                yield
+        yield
+
+    def _join(self, events: Told, look: Look) -> bytes:
+        """The events' bytes; none if one of them cannot be shown, which each watcher then finds out by itself."""
+        try:
+            parts = [shared.framed(self.writer, event, look, columns=False) for shared, event in events]
+        except Exception as error:  # noqa: BLE001 - it is told where the event is handed over singly
+            log.debug("%r does not join %d events: %r", self, len(events), error)
+            return b""
+        return b"".join(parts)
+
+    def _hand_singly(self, watcher: Watcher, events: Told) -> None:
+        """Event by event, to a watcher that has seen some of them or gets other bytes, or where one cannot be shown."""
+        for shared, event in events:
+            if watcher.standing is Standing.SYNCED and watcher.position < shared.change.rv:
+                self._take(watcher, shared, event)
+        watcher.flush()
+
+    def _take(self, watcher: Watcher, shared: SharedChange, event: ObjectEvent) -> None:
+        try:
+            watcher.take(shared, event)
+        except BodyGone:
+            self.fall_behind(watcher)
+        except Unusable as error:
+            # The row of a Table that the cache gives no more, which it has yet to be told.
+            log.info("%r ends: %s", watcher, error)
+            watcher.stop()
+            self.withdraw(watcher)
+        except Exception as error:
+            # One object that cannot be shown must not end in streams that silently lack it.
+            log.exception("%r cannot show %s", watcher, shared.change.key)
+            watcher.fail(status.internal(error))
+            self.fall_behind(watcher)
 
 
 class Watches:

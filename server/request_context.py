@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sanic.response import HTTPResponse
+
 from kube.clock import http_date
 from server.metrics import OTHER
-from server.whole_answer import WholeAnswer, header_lines
+from server.whole_answer import WholeAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,15 +95,15 @@ class RequestContext:
         status: int = 200,
         age_seconds: float | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> WholeAnswer:
+    ) -> HTTPResponse:
         """A whole answer, its body in parts. `headers` are added to those of `self.headers` (Vary, for instance)."""
         merged = self.headers(content_type, age_seconds)
         if headers:
             merged.update(headers)
-        lines = header_lines(merged.items())
-        if self.warnings:
-            lines += header_lines([("Warning", warning_header(text)) for text in self.warnings])
-        return WholeAnswer(body, status, lines)
+        response = WholeAnswer(body, status, merged, content_type)
+        for text in self.warnings:
+            response.headers.add("Warning", warning_header(text))
+        return response
 
 
 def warning_header(text: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace as replace_value
+from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec.structs import replace
@@ -204,6 +205,23 @@ def error_line(error: StatusError) -> bytes:
     return encode_event("ERROR", error.body().rstrip(b"\n"))
 
 
+class Look:
+    """How events look on a connection: watchers of one look are written the same bytes. There is one of each kind."""
+
+    __slots__ = ("form", "framing")
+
+    def __init__(self, form: ItemForm, framing: Framing) -> None:
+        """Use `look_of`: a look is looked up by its identity, thousands of times for an event."""
+        self.form = form
+        self.framing = framing
+
+
+@cache
+def look_of(form: ItemForm, framing: Framing) -> Look:
+    """The look of a form in a framing; there are some dozen."""
+    return Look(form, framing)
+
+
 class SharedChange:
     """A change with the lines that were made of it, for all the watchers that get the same."""
 
@@ -212,20 +230,20 @@ class SharedChange:
     def __init__(self, change: Change) -> None:
         self.change = change
         self._left: Record | None = None
-        self._written: dict[tuple[ObjectEvent, ItemForm, bool, Framing], bytes] = {}
+        self._written: dict[tuple[ObjectEvent, Look, bool], bytes] = {}
 
-    def framed(self, writer: EventWriter, event: ObjectEvent, form: ItemForm, first: bool, framing: Framing) -> bytes:
-        """The event as it goes to the connection.
+    def framed(self, writer: EventWriter, event: ObjectEvent, look: Look, *, columns: bool) -> bytes:
+        """The event as it goes to the connection; `columns`: a Table's first.
 
         Raises:
             BodyGone: the object has left a selector, and its old bytes are not in memory.
             Unusable: the record has no row for a Table.
         """
-        key = (event, form, first and form.kind == "table", framing)
+        key = (event, look, columns)
         data = self._written.get(key)
         if data is None:
-            line = writer.line(event, self.shown(event), form, first=first)
-            data = self._written[key] = frame(framing, line)
+            line = writer.line(event, self.shown(event), look.form, first=columns)
+            data = self._written[key] = frame(look.framing, line)
         return data
 
     def shown(self, event: ObjectEvent) -> Record:

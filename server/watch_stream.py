@@ -12,9 +12,12 @@ import math
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, cast
 
+from sanic.compat import Header
 from sanic.http import Http
 from sanic.http.constants import Stage
 from sanic.response import BaseHTTPResponse, HTTPResponse
+
+from server.gate import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,6 +30,9 @@ Long enough for a laptop that changes networks, short enough that dead peers do 
 
 FINISH_SECONDS = 5.0
 """How long the end of a stream waits for the client to take the rest."""
+
+_NO_HEADERS = Header()
+"""Stands for headers that nobody needs any more."""
 
 
 class Stalled(Exception):
@@ -68,6 +74,10 @@ class WatchStream(Protocol):
 
     framing: Framing
 
+    @property
+    def crowded(self) -> bool:
+        """Whether there is more before the client than its transport likes to hold: worth asking how much."""
+
     def write(self, data: bytes) -> None:
         """Write framed events without waiting; nothing happens on a lost connection."""
 
@@ -95,51 +105,65 @@ class BorrowedConnection(asyncio.Protocol):
     for itself it notes whether the transport wants more.
     """
 
-    def __init__(self, owner: asyncio.Protocol) -> None:
-        self.owner = owner
-        self.writable = asyncio.Event()
-        self.writable.set()
-        self.lost = False
+    __slots__ = ("_owner", "_transport", "_writable", "crowded")
+
+    def __init__(self, owner: asyncio.Protocol, transport: asyncio.Transport) -> None:
+        self._owner = owner
+        self._transport = transport
+        self._writable = Gate(is_open=True)
+        self.crowded = False
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a next request: kept by the owner until this answer is over."""
-        self.owner.data_received(data)
+        self._owner.data_received(data)
 
     def eof_received(self) -> bool | None:
         """A half-closed connection counts as gone, as it does for every other request."""
-        return self.owner.eof_received()
+        return self._owner.eof_received()
 
     def pause_writing(self) -> None:
         """The client takes too little."""
-        self.writable.clear()
-        self.owner.pause_writing()
+        self.crowded = True
+        self._writable.clear()
+        self._owner.pause_writing()
 
     def resume_writing(self) -> None:
         """The client has taken most of it."""
-        self.writable.set()
-        self.owner.resume_writing()
+        self.crowded = False
+        self._writable.set()
+        self._owner.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: the owner cancels the handler."""
-        self.lost = True
-        self.writable.set()
-        self.owner.connection_lost(exc)
+        self._writable.set()
+        self._owner.connection_lost(exc)
 
+    # --- what streams have in common --------------------------------------------------------------
 
-async def wait_until_drained(connection: BorrowedConnection, transport: asyncio.Transport) -> None:
-    """Wait until the transport wants more.
+    def write(self, data: bytes) -> None:
+        """Write framed events without waiting; nothing happens on a lost connection."""
+        transport = self._transport
+        if not transport.is_closing():
+            transport.write(data)
 
-    Raises:
-        Stalled: it took nothing for `STALL_SECONDS`.
-    """
-    while not connection.writable.is_set():
-        before = transport.get_write_buffer_size()
-        try:
-            async with asyncio.timeout(STALL_SECONDS):
-                await connection.writable.wait()
-        except TimeoutError:
-            if transport.get_write_buffer_size() >= before:
-                raise Stalled from None
+    def buffered(self) -> int:
+        """Bytes that the client has not taken yet (without what the kernel holds)."""
+        return self._transport.get_write_buffer_size()
+
+    async def drained(self) -> None:
+        """Wait until the transport wants more.
+
+        Raises:
+            Stalled: it took nothing for `STALL_SECONDS`.
+        """
+        while not self._writable.is_set():
+            before = self._transport.get_write_buffer_size()
+            try:
+                async with asyncio.timeout(STALL_SECONDS):
+                    await self._writable.wait()
+            except TimeoutError:
+                if self._transport.get_write_buffer_size() >= before:
+                    raise Stalled from None
 
 
 def connection_of(request: Request) -> tuple[Http, asyncio.Transport]:
@@ -160,16 +184,17 @@ def mark_answered(http: Http) -> None:
     http.stage = Stage.IDLE
 
 
-class HttpStream:
+class HttpStream(BorrowedConnection):
     """A watch as an HTTP answer: chunked, or for HTTP/1.0 until the connection closes."""
 
+    __slots__ = ("_http", "_lent", "_response", "_response_seconds", "framing")
+
     def __init__(self, request: Request, response: BaseHTTPResponse) -> None:
-        self._http, self._transport = connection_of(request)
+        self._http, transport = connection_of(request)
+        super().__init__(self._http.protocol, transport)
         self._response = response
-        self._owner = self._http.protocol
-        self._protocol = self._transport.get_protocol()
-        self._connection = BorrowedConnection(self._owner)
-        self._response_seconds = self._owner.response_timeout
+        self._lent = transport.get_protocol()
+        self._response_seconds = self._http.protocol.response_timeout
         self.framing = Framing.PLAIN if request.version == "1.0" else Framing.CHUNKED
 
     @classmethod
@@ -182,9 +207,8 @@ class HttpStream:
             response.headers.add(name, value)
         response = await request.respond(response)
         stream = cls(request, response)
-        stream._let_go_of(request)
         # A quiet stream is no stalled one: the server would cut it without its last chunk.
-        stream._owner.response_timeout = math.inf
+        stream._http.protocol.response_timeout = math.inf
         if stream.framing is Framing.CHUNKED:
             await response.send(b"", end_stream=False)
         else:
@@ -193,39 +217,28 @@ class HttpStream:
             head = "".join(["HTTP/1.0 200 OK\r\n", *lines, "Connection: close\r\n\r\n"])
             stream.write(head.encode("latin-1"))
             stream._http.stage = Stage.RESPONSE
-        stream._transport.set_protocol(stream._connection)
+        stream._let_go_of(request)
+        stream._transport.set_protocol(stream)
         return stream
 
     def _let_go_of(self, request: Request) -> None:
-        """Free what the request's head takes: a token of some KB would be held twice more, for hours."""
+        """Free what the two heads take: some 3 KB, and a token's twice more, would be held for hours."""
         request.head = b""
+        request.headers = self._response.headers = _NO_HEADERS
         if not self._http.recv_buffer:
             self._http.recv_buffer.clear()  # an emptied buffer keeps its size otherwise
-
-    def write(self, data: bytes) -> None:
-        """Write framed events without waiting; nothing happens on a lost connection."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
-    def buffered(self) -> int:
-        """Bytes that the client has not taken yet (without what the kernel holds)."""
-        return self._transport.get_write_buffer_size()
-
-    async def drained(self) -> None:
-        """Wait until the client has taken most of it. Raises Stalled."""
-        await wait_until_drained(self._connection, self._transport)
 
     async def finish(self) -> None:
         """End cleanly. A client that takes nothing any more loses its connection soon after."""
         try:
             async with asyncio.timeout(FINISH_SECONDS):
-                await self._connection.writable.wait()
+                await self._writable.wait()
         except TimeoutError:
             self._http.keep_alive = False
         if not self._transport.is_closing():
-            self._transport.set_protocol(self._protocol)
-        self._owner.response_timeout = self._response_seconds
-        if self.framing is Framing.CHUNKED and self._connection.writable.is_set():
+            self._transport.set_protocol(self._lent)
+        self._http.protocol.response_timeout = self._response_seconds
+        if self.framing is Framing.CHUNKED and self._writable.is_set():
             await self._response.send(end_stream=True)
             return
         if self.framing is Framing.CHUNKED:

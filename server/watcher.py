@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 
 from kube import status
 from kube.status import StatusError
+from server.gate import Gate
 from server.hub import MAX_BUFFERED_BYTES, Standing
 from server.matching import Selectors
 from server.pause import Pause
 from server.scope import NOTHING, Scope
 from server.snapshot import Piece, Snapshot, narrowed, pick, rewind, take
 from server.view import Gone, Unusable
-from server.watch_events import BodyGone, error_line, event_of
+from server.watch_events import BodyGone, error_line, event_of, look_of
 from server.watch_stream import frame
 
 if TYPE_CHECKING:
@@ -93,7 +94,6 @@ class Watcher:
     __slots__ = (
         "_due",
         "_fault",
-        "_first",
         "_forget_namespaces",
         "_out",
         "_out_bytes",
@@ -105,9 +105,11 @@ class Watcher:
         "form",
         "hub",
         "lifetime",
+        "look",
         "position",
         "selection",
         "settle",
+        "shared_look",
         "standing",
         "stream",
     )
@@ -123,12 +125,14 @@ class Watcher:
         self.position = 0
         self.standing = Standing.CATCHING_UP
         self._start_rv = 0
-        self._first = True
+        self.look = look_of(form, stream.framing) if form is not None else None
+        self.shared_look = None if form is not None and form.kind == "table" else self.look
+        """None while it is to be written other bytes than others of its look: a Table's first event has the columns."""
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._due = math.inf
         self._rung = False
-        self._woken = asyncio.Event()
+        self._woken = Gate()
         self._scope: Scope | _Unchanged | None = _UNCHANGED
         self.settle: Callable[[], None] = _nothing
         """Have `rescope` called now, if word of another scope is still on its way."""
@@ -174,7 +178,7 @@ class Watcher:
     def scope_changed(self) -> bool:
         """Whether the scope has become another, so that nothing may be shown by the one of the selection."""
         self.settle()
-        return not isinstance(self._scope, _Unchanged)
+        return self._scope is not _UNCHANGED
 
     def take(self, shared: SharedChange, event: ObjectEvent) -> None:
         """A change, to be written at the next `flush`.
@@ -183,14 +187,26 @@ class Watcher:
             BodyGone: the bytes to show must be read from the store first.
             ValueError: the object cannot be shown in this form.
         """
-        if self.form is None:
+        if self.look is None:
             self.stop()
             return
-        data = shared.framed(self.hub.writer, event, self.form, self._first, self.stream.framing)
+        data = shared.framed(self.hub.writer, event, self.look, columns=self._columns_due)
         self._out.append(data)
         self._out_bytes += len(data)
-        self._first = False
+        self.shared_look = self.look
         self.position = shared.change.rv
+
+    def hand(self, data: bytes, rv: int) -> None:
+        """The changes up to `rv`, framed as its `shared_look` has them, to be written at once."""
+        self.position = rv
+        if self._out:
+            self._out.append(data)
+            self.flush()
+            return
+        stream = self.stream
+        stream.write(data)
+        if stream.crowded and stream.buffered() > MAX_BUFFERED_BYTES:
+            self.hub.fall_behind(self)
 
     def flush(self) -> None:
         """Write what was taken; a client that has too much before it is slow from now on."""
@@ -198,7 +214,8 @@ class Watcher:
             self.stream.write(b"".join(self._out) if len(self._out) > 1 else self._out[0])
             self._out.clear()
             self._out_bytes = 0
-        if self.standing is Standing.SYNCED and self.stream.buffered() > MAX_BUFFERED_BYTES:
+        crowded = self.standing is Standing.SYNCED and self.stream.crowded
+        if crowded and self.stream.buffered() > MAX_BUFFERED_BYTES:
             self.hub.fall_behind(self)
 
     # --- its life ---------------------------------------------------------------------------------
@@ -413,6 +430,11 @@ class Watcher:
     # --- small steps ------------------------------------------------------------------------------
 
     @property
+    def _columns_due(self) -> bool:
+        """Whether nothing was sent yet, so that a Table has to show its columns."""
+        return self.shared_look is None
+
+    @property
     def _namespaces(self) -> Collection[str] | None:
         return narrowed(self.selection.scope, self.selection.namespace, self.hub.view.meta.namespaced)
 
@@ -438,8 +460,8 @@ class Watcher:
             if self.form is None:
                 raise _Over
             for record, item in await self.hub.items(shown, self.form):
-                self._add(self.hub.writer.item_line(event, record.rv, item, self.form, first=self._first))
-                self._first = False
+                self._add(self.hub.writer.item_line(event, record.rv, item, self.form, first=self._columns_due))
+                self.shared_look = self.look
                 await self._keep_pace(pause)
         self._look_up()
 
@@ -478,8 +500,8 @@ class Watcher:
     def _add_bookmark(self, rv: int, *, initial_end: bool = False) -> None:
         if self.form is None:
             raise _Over
-        self._add(self.hub.writer.bookmark(rv, self.form, first=self._first, initial_end=initial_end))
-        self._first = False
+        self._add(self.hub.writer.bookmark(rv, self.form, first=self._columns_due, initial_end=initial_end))
+        self.shared_look = self.look
 
     def _add(self, line: bytes) -> None:
         data = frame(self.stream.framing, line)

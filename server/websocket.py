@@ -22,7 +22,6 @@ from server.watch_stream import (
     Framing,
     connection_of,
     mark_answered,
-    wait_until_drained,
 )
 
 if TYPE_CHECKING:
@@ -189,13 +188,48 @@ class ClientFrames:
         return opcode, 2 + more + 4, int.from_bytes(buffer[2 : 2 + more]) if more else size
 
 
-class _WebSocketConnection(BorrowedConnection):
-    """Reads the client's frames: pings are answered, a close ends the stream, data is thrown away."""
+class WebSocketStream(BorrowedConnection):
+    """A watch as text frames on an upgraded connection, which ends with the stream.
 
-    def __init__(self, owner: asyncio.Protocol, transport: asyncio.Transport) -> None:
-        super().__init__(owner)
-        self._transport = transport
+    It reads the client's frames: pings are answered, a close ends the stream, data is thrown away.
+    """
+
+    __slots__ = ("_frames", "_http")
+
+    framing = Framing.WEBSOCKET
+
+    def __init__(self, request: Request) -> None:
+        self._http, transport = connection_of(request)
+        super().__init__(self._http.protocol, transport)
         self._frames = ClientFrames()
+
+    @classmethod
+    async def open(cls, request: Request, handshake: bytes) -> WebSocketStream:
+        """Take the connection over and answer 101 with `handshake`."""
+        # Never sent: the server only has to know that this request has its answer.
+        await request.respond(HTTPResponse(status=101))
+        stream = cls(request)
+        # No timeouts, no answer of the server's own, and nothing after it on this connection.
+        stream._http.upgrade_websocket = True
+        stream._http.keep_alive = False
+        stream._transport.write(handshake)
+        stream._transport.set_protocol(stream)
+        early = bytes(stream._http.recv_buffer)
+        if early:
+            stream._http.recv_buffer.clear()
+            stream.data_received(early)
+        return stream
+
+    @classmethod
+    async def refuse(cls, request: Request, refusal: HandshakeRefused) -> None:
+        """Answer with the refusal's own bytes, and hang up."""
+        await request.respond(HTTPResponse(status=refusal.status))
+        http, transport = connection_of(request)
+        http.upgrade_websocket = True
+        http.keep_alive = False
+        transport.write(refusal.answer)
+        transport.close()
+        mark_answered(http)
 
     def data_received(self, data: bytes) -> None:
         """Answer pings; at the client's close, or at nonsense, hang up as for a lost connection."""
@@ -214,63 +248,12 @@ class _WebSocketConnection(BorrowedConnection):
                 self._transport.close()
                 return
 
-
-class WebSocketStream:
-    """A watch as text frames on an upgraded connection, which ends with the stream."""
-
-    framing = Framing.WEBSOCKET
-
-    def __init__(self, request: Request) -> None:
-        self._http, self._transport = connection_of(request)
-        self._connection = _WebSocketConnection(self._http.protocol, self._transport)
-
-    @classmethod
-    async def open(cls, request: Request, handshake: bytes) -> WebSocketStream:
-        """Take the connection over and answer 101 with `handshake`."""
-        # Never sent: the server only has to know that this request has its answer.
-        await request.respond(HTTPResponse(status=101))
-        stream = cls(request)
-        # No timeouts, no answer of the server's own, and nothing after it on this connection.
-        stream._http.upgrade_websocket = True
-        stream._http.keep_alive = False
-        stream._transport.write(handshake)
-        stream._transport.set_protocol(stream._connection)
-        early = bytes(stream._http.recv_buffer)
-        if early:
-            stream._http.recv_buffer.clear()
-            stream._connection.data_received(early)
-        return stream
-
-    @classmethod
-    async def refuse(cls, request: Request, refusal: HandshakeRefused) -> None:
-        """Answer with the refusal's own bytes, and hang up."""
-        await request.respond(HTTPResponse(status=refusal.status))
-        http, transport = connection_of(request)
-        http.upgrade_websocket = True
-        http.keep_alive = False
-        transport.write(refusal.answer)
-        transport.close()
-        mark_answered(http)
-
-    def write(self, data: bytes) -> None:
-        """Write framed events without waiting; nothing happens on a lost connection."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
-    def buffered(self) -> int:
-        """Bytes that the client has not taken yet (without what the kernel holds)."""
-        return self._transport.get_write_buffer_size()
-
-    async def drained(self) -> None:
-        """Wait until the client has taken most of it. Raises Stalled."""
-        await wait_until_drained(self._connection, self._transport)
-
     async def finish(self) -> None:
         """Send a close frame (1000, without text) and hang up, as upstream does without waiting for an answer."""
         self.write(CLOSE_FRAME)
         try:
             async with asyncio.timeout(FINISH_SECONDS):
-                await self._connection.writable.wait()
+                await self._writable.wait()
         except TimeoutError:
             self.abort()
         self._transport.close()

@@ -22,6 +22,8 @@ from server.view import Gone, Unusable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
 
+    from sanic.response import HTTPResponse
+
     from server.answers import Items
     from server.history import Key
     from server.list_options import ListOptions
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from server.scope import Scope
     from server.view import ResourceView
     from server.views import Views
-    from server.whole_answer import WholeAnswer
     from store.record import Record
 
 _ATTEMPTS = 3
@@ -158,7 +159,7 @@ class _List:
         return self.form.kind != "partial" or not version or ServerVersion.parse(version) >= METADATA_COUNTED_SINCE
 
 
-async def list_objects(ctx: RequestContext) -> WholeAnswer | None:
+async def list_objects(ctx: RequestContext) -> HTTPResponse | None:
     """Answer a list from the cache; None: the answer was streamed.
 
     Raises:
@@ -175,7 +176,7 @@ async def list_objects(ctx: RequestContext) -> WholeAnswer | None:
     raise Unusable("the objects change faster than they can be read")
 
 
-async def _answer(ctx: RequestContext) -> WholeAnswer | None:
+async def _answer(ctx: RequestContext) -> HTTPResponse | None:
     """Answer once.
 
     Raises:
@@ -244,7 +245,7 @@ def item_form(representation: Representation, include_object: str) -> ItemForm:
     return ItemForm("partial", version) if representation.form is Form.METADATA else OBJECT
 
 
-def _respond(ctx: RequestContext, found: _List, items: Items, *, gzip: bool) -> WholeAnswer | None:
+def _respond(ctx: RequestContext, found: _List, items: Items, *, gzip: bool) -> HTTPResponse | None:
     """The answer; None if the items are not there in the encoding that it must have."""
     around = found.envelope(items)
     if gzip and items.length + around.length > GZIP_ABOVE_BYTES:
@@ -255,14 +256,14 @@ def _respond(ctx: RequestContext, found: _List, items: Items, *, gzip: bool) -> 
     return ctx.respond(*around.parts(items.plain), age_seconds=found.view.age()) if items.plain is not None else None
 
 
-async def _encoded(ctx: RequestContext, found: _List, assembly: Assembly) -> WholeAnswer:
+async def _encoded(ctx: RequestContext, found: _List, assembly: Assembly) -> HTTPResponse:
     """Indented JSON or YAML: made of the whole body each time, since people ask for it and not programs."""
     items = [part async for part in assembly.stream()]
     body = b"".join(found.envelope(assembly.page).parts(b"".join(items)))
     return await encoded(ctx, found.view, body)
 
 
-async def encoded(ctx: RequestContext, view: ResourceView, body: bytes) -> WholeAnswer:
+async def encoded(ctx: RequestContext, view: ResourceView, body: bytes) -> HTTPResponse:
     """Answer a JSON body in the encoding that was asked for, compressed if that is due."""
     representation = ctx.representation
     assert representation is not None

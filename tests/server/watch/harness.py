@@ -191,6 +191,10 @@ class FakeStream:
         if not self.taking:
             self.held += len(data)
 
+    @property
+    def crowded(self) -> bool:
+        return not self.taking
+
     def buffered(self) -> int:
         return self.held
 

@@ -11,6 +11,8 @@ import pytest
 from kube.selectors import FieldSelector, LabelSelector
 from server import hub as hub_module
 from server.hub import Standing
+from server.objects import ItemForm
+from server.pause import Pause
 from server.scope import ALL, NOTHING, Scope
 from server.watch_events import EventWriter
 from server.watch_index import Index, Selection
@@ -23,6 +25,18 @@ LABELS = ("", "app=web", "app==api,tier", "app in (web,api)", "app!=web", "!app"
 FIELDS = ("", "metadata.name=p1", "metadata.name!=p1", "spec.nodeName=n1", "spec.nodeName=", "spec.nodeName!=n1",
           "metadata.namespace=b", "metadata.name=p2,spec.nodeName=n2")  # fmt: skip
 SCOPES = (ALL, NOTHING, Scope.of_namespaces(["a"]), Scope.of_namespaces(["a", "c"]))
+
+
+class Noting(FakeStream):
+    """Keeps each write as it came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.pieces.append(data)
 
 
 class Member:
@@ -124,6 +138,46 @@ async def test_changes_are_joined_into_one_write() -> None:
         await settled()
         assert len(stream.events) == 20
         assert stream.writes == 1
+
+
+@pytest.mark.asyncio
+async def test_several_changes_are_joined_once_for_all() -> None:
+    """Watchers that get the same are written the very same bytes; a Table begins with its columns all the same."""
+    world = World([pod("a", 90)])
+    table = ItemForm("table", "v1", "None")
+    async with Running(world) as running:
+        streams = [await running.start(NOW, stream=Noting()) for _ in range(5)]
+        seasoned = await running.start(NOW, form=table)
+        world.change("a")
+        await settled()
+        fresh = await running.start(StartPlan(after=world.rv), form=table)
+        for _ in range(3):
+            world.change("a")
+        await settled()
+        second = [stream.pieces[1] for stream in streams if isinstance(stream, Noting)]
+        assert len(second) == 5
+        assert all(piece is second[0] for piece in second)
+        assert [bool(event["object"]["columnDefinitions"]) for event in seasoned.events] == [True, False, False, False]
+        assert [bool(event["object"]["columnDefinitions"]) for event in fresh.events] == [True, False, False]
+
+
+@pytest.mark.asyncio
+async def test_one_event_that_cannot_be_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one of several changes cannot be shown to a look, what came before it is; others get all of them."""
+    world = World([pod("a", 90), pod("b", 91)])
+    async with Running(world) as running:
+        whole = await running.start(NOW)
+        leaving = await running.start(NOW, labels="app=x")
+        world.put(pod("a", 101, app="x"))
+        await settled()
+        # Its old bytes are let go, and the store has them no more: what has left the selector cannot be shown.
+        await world.view.evict("-", Pause())
+        world.put(pod("b", 102, app="x"))
+        world.put(pod("a", 103))
+        await settled()
+        assert [rv for _, _, rv in whole.told] == [101, 102, 103]
+        assert [rv for _, _, rv in leaving.told] == [101, 102]
+        assert leaving.events[-1]["object"]["code"] == 410
 
 
 @pytest.mark.asyncio
