@@ -27,11 +27,10 @@ from sanic.application.state import ApplicationServerInfo
 from sanic.handlers import ErrorHandler
 from sanic.http import Http
 from sanic.http.constants import HTTP
-from sanic.server.protocols.http_protocol import HttpProtocol
 
 from kube import logs
-from kube.buffered import Buffered
 from kube.version import ServerVersion
+from server.connection import PolledRequest, connection
 from server.errors import form_for, response_for
 from server.malloc import fix_thresholds
 from server.pipeline import Pipeline
@@ -83,7 +82,12 @@ class _App(Sanic[Any, Any]):
 
 def create_app(pipeline: Pipeline, *, touchup: bool = False) -> Sanic[Any, Any]:
     """The Sanic application. `touchup`: let Sanic rewrite its own methods for speed, once per process."""
-    app = _App(f"larder-{next(_numbers)}", configure_logging=False, error_handler=_Errors(ServerVersion(1, 36)))
+    app = _App(
+        f"larder-{next(_numbers)}",
+        configure_logging=False,
+        error_handler=_Errors(ServerVersion(1, 36)),
+        request_class=PolledRequest,
+    )
     app.ctx.pipeline = pipeline
     app.config.update(
         {
@@ -103,11 +107,6 @@ def create_app(pipeline: Pipeline, *, touchup: bool = False) -> Sanic[Any, Any]:
     # Sanic does not start without a route; no request ever takes it.
     app.add_route(_no_route, "/", methods=["GET"])
     return app
-
-
-def _connection(**options: Any) -> Buffered:
-    """A new connection's protocol; `options` are those of Sanic's own."""
-    return Buffered(HttpProtocol(**options))
 
 
 async def _no_route(_: Request) -> None:
@@ -139,8 +138,8 @@ class Server:
                 await pipeline.idle.wait()
         if pipeline.open_requests:
             _log.warning("cutting %d requests that did not end", pipeline.open_requests)
-        for connection in list(self._listening.connections):
-            connection.abort() if not connection.close_if_idle() else None
+        for client in list(self._listening.connections):
+            client.abort() if not client.close_if_idle() else None
         await asyncio.sleep(0)
 
 
@@ -160,7 +159,7 @@ async def running(settings: ServerSettings, *, touchup: bool = False) -> AsyncIt
             listening = await app.create_server(
                 sock=listener,
                 ssl=tls.context if tls is not None else None,
-                protocol=_connection,  # type: ignore[arg-type]  # it is called, and never looked at
+                protocol=connection,  # type: ignore[arg-type]  # it is called, and never looked at
                 backlog=_BACKLOG,
                 return_asyncio_server=True,
             )

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from sanic.response import HTTPResponse
 
     from server.replica import Replica
+    from server.whole_answer import Answer
     from store.catalogue import CatalogueEntry
 
 PLANS_LIMIT = 16_384
@@ -76,13 +77,13 @@ class Pipeline:
         http = cast("Http", request.stream)
         try:
             try:
-                response = await self._answer(ctx)
+                response: Answer | None = await self._answer(ctx)
             except asyncio.CancelledError:
                 ctx.status = ctx.status or 499
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it was, the client gets an answer
                 response = self._failed(ctx, error)
-            if type(response) is WholeAnswer:
+            if isinstance(response, WholeAnswer):
                 ctx.status = response.status
                 await response.send_whole(http)
             elif response is not None:
@@ -111,7 +112,7 @@ class Pipeline:
             now=ctx.now(),
         )
 
-    async def _answer(self, ctx: RequestContext) -> HTTPResponse | None:
+    async def _answer(self, ctx: RequestContext) -> Answer | None:
         credential = Presented.of(ctx.request)
         key = self._plan_key(ctx, credential)
         plan = self._plans.get(key)
@@ -142,7 +143,7 @@ class Pipeline:
 
     # Decide
 
-    async def _decide(self, ctx: RequestContext, credential: Presented, key: tuple[object, ...]) -> HTTPResponse | None:
+    async def _decide(self, ctx: RequestContext, credential: Presented, key: tuple[object, ...]) -> Answer | None:
         """The whole way, for a request that was not seen before."""
         replica = self._replica
         path, _, query = _target(ctx.request).partition("?")
@@ -183,7 +184,7 @@ class Pipeline:
 
     # Follow
 
-    async def _follow(self, ctx: RequestContext, plan: Plan) -> HTTPResponse | None:
+    async def _follow(self, ctx: RequestContext, plan: Plan) -> Answer | None:
         """Delegate, and answer."""
         ctx.resource, ctx.scope, ctx.warnings, ctx.memo = plan.entry.resource, plan.scope, plan.warnings, plan.memo
         ctx.options, ctx.get_options, ctx.representation = plan.options, plan.get_options, plan.representation
@@ -235,7 +236,7 @@ class Pipeline:
             "application/json and application/yaml only" + ("" if state.tables else ", and not as a Table")
         )
 
-    async def _from_upstream(self, ctx: RequestContext, plan: Plan, decision: Delegation) -> HTTPResponse | None:
+    async def _from_upstream(self, ctx: RequestContext, plan: Plan, decision: Delegation) -> Answer | None:
         warnings, ctx.warnings = ctx.warnings, ()  # upstream sends its own
         try:
             return await forward(ctx, decision.cause)
@@ -245,7 +246,7 @@ class Pipeline:
         ctx.source, ctx.cause, ctx.warnings = "cache", "", warnings
         return await self._from_cache(ctx, plan)
 
-    async def _from_cache(self, ctx: RequestContext, plan: Plan) -> HTTPResponse | None:
+    async def _from_cache(self, ctx: RequestContext, plan: Plan) -> Answer | None:
         try:
             if plan.timeout_seconds is None:
                 return await self._handler(ctx)
@@ -263,7 +264,7 @@ class Pipeline:
             ctx.warnings = ()
             return await forward(ctx, "history" if isinstance(error, AskUpstream) else "unusable")
 
-    async def _handler(self, ctx: RequestContext) -> HTTPResponse | None:
+    async def _handler(self, ctx: RequestContext) -> Answer | None:
         if ctx.info.verb == "list":
             return await list_objects(ctx)
         if ctx.info.verb == "get":

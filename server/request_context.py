@@ -8,11 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sanic.response import HTTPResponse
-
 from kube.clock import http_date
 from server.metrics import OTHER
-from server.whole_answer import WholeAnswer
+from server.whole_answer import WholeAnswer, header_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,15 +93,15 @@ class RequestContext:
         status: int = 200,
         age_seconds: float | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> HTTPResponse:
+    ) -> WholeAnswer:
         """A whole answer, its body in parts. `headers` are added to those of `self.headers` (Vary, for instance)."""
         merged = self.headers(content_type, age_seconds)
         if headers:
             merged.update(headers)
-        response = WholeAnswer(body, status, merged, content_type)
-        for text in self.warnings:
-            response.headers.add("Warning", warning_header(text))
-        return response
+        lines = header_lines(merged.items())
+        if self.warnings:
+            lines += header_lines([("Warning", warning_header(text)) for text in self.warnings])
+        return WholeAnswer(body, status, lines)
 
 
 def warning_header(text: str) -> str:

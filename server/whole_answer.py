@@ -1,7 +1,7 @@
 """An answer that is complete when it is sent: its head is formatted once, and its body goes out as it is kept.
 
-Sanic formats each header by itself, which costs more than a cached list does. Everything unusual (HEAD, 1xx expected,
-no body allowed) goes Sanic's own way.
+Sanic's responses hold headers in a dictionary and format each by itself, which costs more than a cached list does.
+Everything unusual (HEAD, 1xx expected, no body allowed) goes Sanic's own way.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
+from sanic.compat import Header
 from sanic.http.constants import Stage
-from sanic.response import HTTPResponse
+from sanic.response import BaseHTTPResponse, HTTPResponse
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sanic.http import Http
 
@@ -26,18 +27,38 @@ memory that was used a moment ago. A longer one is mapped anew each time, which 
 (measured with 730 KB: 1.8 ms of CPU in one write, 0.7 ms in pieces)."""
 
 
-class WholeAnswer(HTTPResponse):
-    """A response whose headers are known to be well-formed: our own, or upstream's as parsed, without line breaks.
+def header_lines(headers: Iterable[tuple[str, str]]) -> str:
+    r"""Headers as they go over the wire.
 
-    Its body is that of `parts`, one behind the other.
+    >>> header_lines([("Vary", "Accept"), ("Warning", "a"), ("Warning", "b")])
+    'Vary: Accept\r\nWarning: a\r\nWarning: b\r\n'
+    """
+    return "".join([f"{name}: {value}\r\n" for name, value in headers])
+
+
+class WholeAnswer:
+    """A status, headers (see `header_lines`) and a body: that of `parts`, one behind the other.
+
+    The headers are known to be well-formed: our own, or upstream's as parsed, without line breaks. Those that HTTP
+    itself needs are added as the answer is sent.
     """
 
-    __slots__ = ("parts", "size")
+    __slots__ = ("lines", "parts", "size", "status", "stream")
 
-    def __init__(self, parts: Sequence[bytes], status: int, headers: Mapping[str, str], content_type: str) -> None:
-        super().__init__(None, status, dict(headers), content_type)
+    def __init__(self, parts: Sequence[bytes], status: int, lines: str) -> None:
         self.parts = parts
+        self.status = status
+        self.lines = lines
         self.size = sum(map(len, parts))
+        self.stream: Http | None = None
+        """As Sanic's own responses have it: which request it is the answer to."""
+
+    @property
+    def headers(self) -> Header:
+        """The headers, one by one."""
+        return Header(
+            [(name, value) for name, _, value in (line.partition(": ") for line in self.lines.split("\r\n")[:-1])]
+        )
 
     async def send_whole(self, http: Http) -> None:
         """Send it as the answer to the request that `http` is handling.
@@ -47,28 +68,33 @@ class WholeAnswer(HTTPResponse):
         """
         status = self.status
         if http.head_only or http.expecting_continue or status < 200 or status in (204, 304):
-            self.body = b"".join(self.parts)
-            http.respond(self)
-            await self.send(end_stream=True)
+            response = HTTPResponse(b"".join(self.parts), status, self.headers, "")
+            http.respond(response)
+            await response.send(end_stream=True)
             return
-        http.respond(self)
+        # For Sanic it is the response: it looks at `status` and `stream` alone.
+        http.respond(cast("BaseHTTPResponse", self))
         # From here on nothing else may be sent for this request.
         http.response_func = None  # type: ignore[assignment]
-        pieces = _pieces((self._head(keep_alive=http.keep_alive), *self.parts))
-        await http._send(next(pieces))  # noqa: SLF001 - what Sanic's own responses call
-        for piece in pieces:
-            cast("asyncio.Transport", http.protocol.transport).write(piece)
+        head = self._head(keep_alive=http.keep_alive)
+        if len(head) + self.size <= PIECE_BYTES:
+            await http._send(b"".join((head, *self.parts)))  # noqa: SLF001 - what Sanic's own responses call
+        else:
+            pieces = _pieces((head, *self.parts))
+            await http._send(next(pieces))  # noqa: SLF001
+            for piece in pieces:
+                cast("asyncio.Transport", http.protocol.transport).write(piece)
         http.stage = Stage.IDLE
 
     def _head(self, *, keep_alive: bool) -> bytes:
-        lines = [_REASONS.get(self.status) or f"HTTP/1.1 {self.status} \r\n"]
-        names = self.headers
-        lines += [f"{name}: {value}\r\n" for name, value in names.items()]
-        if self.content_type and "content-type" not in names:
-            lines.append(f"content-type: {self.content_type}\r\n")
+        begin = _REASONS.get(self.status) or f"HTTP/1.1 {self.status} \r\n"
         connection = "keep-alive" if keep_alive else "close"
-        lines.append(f"content-length: {self.size}\r\nconnection: {connection}\r\n\r\n")
-        return "".join(lines).encode("utf-8", "surrogateescape")
+        text = f"{begin}{self.lines}content-length: {self.size}\r\nconnection: {connection}\r\n\r\n"
+        return text.encode("utf-8", "surrogateescape")
+
+
+Answer = WholeAnswer | HTTPResponse
+"""What a handler returns."""
 
 
 def _pieces(parts: Sequence[bytes]) -> Iterator[bytes | memoryview]:

@@ -19,6 +19,7 @@ from store.errors import StoreError
 
 if TYPE_CHECKING:
     from server.request_context import RequestContext
+    from server.whole_answer import Answer
     from store.documents import StoredDocument
 
 _PLAIN_TYPES = frozenset(("*/*", "application/*", "application/json"))
@@ -42,7 +43,7 @@ _PACKED_LIMIT = 50
 _packed: dict[bytes, bytes] = {}
 
 
-async def answer(ctx: RequestContext) -> HTTPResponse | None:
+async def answer(ctx: RequestContext) -> Answer | None:
     """Answer a path that is no resource."""
     info = ctx.info
     if info.method not in ("GET", "HEAD"):

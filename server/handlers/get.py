@@ -18,16 +18,15 @@ from server.view import Gone
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sanic.response import HTTPResponse
-
     from server.request_context import RequestContext
     from server.view import ResourceView
+    from server.whole_answer import WholeAnswer
 
     Wait = Callable[[], Awaitable[None]]
     from store.record import Record
 
 
-async def get_object(ctx: RequestContext) -> HTTPResponse:
+async def get_object(ctx: RequestContext) -> WholeAnswer:
     """Answer a get from the cache.
 
     Raises:

@@ -22,8 +22,6 @@ from server.view import Gone, Unusable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
 
-    from sanic.response import HTTPResponse
-
     from server.answers import Items
     from server.history import Key
     from server.list_options import ListOptions
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from server.scope import Scope
     from server.view import ResourceView
     from server.views import Views
+    from server.whole_answer import WholeAnswer
     from store.record import Record
 
 _ATTEMPTS = 3
@@ -159,7 +158,7 @@ class _List:
         return self.form.kind != "partial" or not version or ServerVersion.parse(version) >= METADATA_COUNTED_SINCE
 
 
-async def list_objects(ctx: RequestContext) -> HTTPResponse | None:
+async def list_objects(ctx: RequestContext) -> WholeAnswer | None:
     """Answer a list from the cache; None: the answer was streamed.
 
     Raises:
@@ -176,7 +175,7 @@ async def list_objects(ctx: RequestContext) -> HTTPResponse | None:
     raise Unusable("the objects change faster than they can be read")
 
 
-async def _answer(ctx: RequestContext) -> HTTPResponse | None:
+async def _answer(ctx: RequestContext) -> WholeAnswer | None:
     """Answer once.
 
     Raises:
@@ -245,7 +244,7 @@ def item_form(representation: Representation, include_object: str) -> ItemForm:
     return ItemForm("partial", version) if representation.form is Form.METADATA else OBJECT
 
 
-def _respond(ctx: RequestContext, found: _List, items: Items, *, gzip: bool) -> HTTPResponse | None:
+def _respond(ctx: RequestContext, found: _List, items: Items, *, gzip: bool) -> WholeAnswer | None:
     """The answer; None if the items are not there in the encoding that it must have."""
     around = found.envelope(items)
     if gzip and items.length + around.length > GZIP_ABOVE_BYTES:
@@ -256,14 +255,14 @@ def _respond(ctx: RequestContext, found: _List, items: Items, *, gzip: bool) -> 
     return ctx.respond(*around.parts(items.plain), age_seconds=found.view.age()) if items.plain is not None else None
 
 
-async def _encoded(ctx: RequestContext, found: _List, assembly: Assembly) -> HTTPResponse:
+async def _encoded(ctx: RequestContext, found: _List, assembly: Assembly) -> WholeAnswer:
     """Indented JSON or YAML: made of the whole body each time, since people ask for it and not programs."""
     items = [part async for part in assembly.stream()]
     body = b"".join(found.envelope(assembly.page).parts(b"".join(items)))
     return await encoded(ctx, found.view, body)
 
 
-async def encoded(ctx: RequestContext, view: ResourceView, body: bytes) -> HTTPResponse:
+async def encoded(ctx: RequestContext, view: ResourceView, body: bytes) -> WholeAnswer:
     """Answer a JSON body in the encoding that was asked for, compressed if that is due."""
     representation = ctx.representation
     assert representation is not None

@@ -20,7 +20,7 @@ from kube.upstream_error import UpstreamError, UpstreamUnreachable
 from server import forward_headers, write_wait, written_object
 from server.handlers import upgrade
 from server.request_context import warning_header
-from server.whole_answer import WholeAnswer
+from server.whole_answer import WholeAnswer, header_lines
 from store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kube.client import Streamed
     from kube.resources import GVR
     from server.request_context import RequestContext
+    from server.whole_answer import Answer
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ those who may read a part."""
 _READS = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
-async def forward(ctx: RequestContext, cause: str) -> HTTPResponse | None:
+async def forward(ctx: RequestContext, cause: str) -> Answer | None:
     """Answer with what upstream says; None: the answer was streamed. `cause` is a word for the metrics.
 
     Raises:
@@ -108,7 +109,7 @@ async def _chunks(stream: Http) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def _pass_on(ctx: RequestContext, answer: Streamed) -> HTTPResponse | None:
+async def _pass_on(ctx: RequestContext, answer: Streamed) -> Answer | None:
     if answer.status == 403 and ctx.cause == NO_CONTROL_DATA and not ctx.info.namespace and not ctx.info.name:
         raise status.service_unavailable("it is not known yet what this user may read across namespaces", 1)
     gvr = _written_resource(ctx)
@@ -141,16 +142,13 @@ async def _pass_on(ctx: RequestContext, answer: Streamed) -> HTTPResponse | None
     return response
 
 
-async def _at_once(ctx: RequestContext, answer: Streamed) -> HTTPResponse:
+async def _at_once(ctx: RequestContext, answer: Streamed) -> WholeAnswer:
     """An answer that has come whole, as the short ones do: it goes on in one write."""
     body = [chunk async for chunk in answer.chunks()]
-    response = WholeAnswer(body, answer.status, {"x-larder-source": "upstream"}, "")
-    for name, value in forward_headers.for_client(answer.headers):
-        if name != "content-length":
-            response.headers.add(name, value)
-    for text in ctx.warnings:
-        response.headers.add("warning", warning_header(text))
-    return response
+    headers = [("x-larder-source", "upstream")]
+    headers += [header for header in forward_headers.for_client(answer.headers) if header[0] != "content-length"]
+    headers += [("warning", warning_header(text)) for text in ctx.warnings]
+    return WholeAnswer(body, answer.status, header_lines(headers))
 
 
 async def _stream(

@@ -6,8 +6,6 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
-from sanic.response import HTTPResponse
-
 from kube import status
 from kube.status import TooLargeResourceVersion
 from server.authn import bearer_token
@@ -35,13 +33,14 @@ if TYPE_CHECKING:
     from server.request_context import RequestContext
     from server.view import ResourceView
     from server.watch_start import StartPlan
+    from server.whole_answer import WholeAnswer
 
 MIN_SECONDS = 1800.0
 """A watch without `timeoutSeconds` lasts this long at least and twice this at most, at random as upstream has it,
 so that the watches which began together after a failure do not end together."""
 
 
-async def watch(ctx: RequestContext) -> HTTPResponse | None:
+async def watch(ctx: RequestContext) -> WholeAnswer | None:
     """Answer a watch. Returns None when a stream was sent, else a response that refuses the upgrade.
 
     Raises:

@@ -60,7 +60,7 @@ def test_head_and_body_are_one_http_answer(size: int) -> None:
     """The head names the whole length, and a small answer is one write."""
     http = _Http()
     body = bytes(range(256)) * (size // 256 + 1)
-    answer = WholeAnswer((b"<", body[:size], b">"), 200, {"X-One": "1"}, "application/json")
+    answer = WholeAnswer((b"<", body[:size], b">"), 200, "X-One: 1\r\nContent-Type: application/json\r\n")
     asyncio.run(answer.send_whole(http))  # type: ignore[arg-type]
     head, _, rest = b"".join(http.transport.written).partition(b"\r\n\r\n")
     assert rest == b"<" + body[:size] + b">"

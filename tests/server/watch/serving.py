@@ -120,11 +120,14 @@ class Served:
     async def _handle(self, request: Request, path: str) -> HTTPResponse | None:
         self.handlers += 1
         try:
-            return await watch(self._context(request))
+            answer = await watch(self._context(request))
         except ApiError as error:
             return response_for(error, form=form_for(request, LATEST))
         finally:
             self.handlers -= 1
+        if answer is None:
+            return None
+        return HTTPResponse(b"".join(answer.parts), answer.status, answer.headers)
 
     def _context(self, request: Request) -> RequestContext:
         """The context of a request for the world's resource."""
