@@ -13,7 +13,7 @@ import asyncio
 _SIZE = 64 * 1024
 """More than most messages; of longer ones the next part follows at once."""
 
-_BUFFER = memoryview(bytearray(_SIZE))
+BUFFER = memoryview(bytearray(_SIZE))
 """Filled and emptied within one call of the event loop, so that no two connections are ever in it."""
 
 
@@ -29,11 +29,11 @@ class Buffered(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go."""
-        return _BUFFER
+        return BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many have come."""
-        self.protocol.data_received(bytes(_BUFFER[:nbytes]))
+        self.protocol.data_received(bytes(BUFFER[:nbytes]))
 
     def eof_received(self) -> bool | None:
         """The other side will send no more."""

@@ -7,12 +7,9 @@ no answer is `kube.upstream_error`.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import ssl
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -23,29 +20,29 @@ import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
+from kube.answer import UpstreamAnswer
 from kube.buffered import Buffered
 from kube.clock import Clock
 from kube.credentials import Credentials
+from kube.forwarding import Forwarding, kept_alive
+from kube.http1 import HOP_BY_HOP, Headers
 from kube.status import StatusError
-from kube.upstream_error import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from kube.upstream_error import (
+    CONNECT_SECONDS,
+    UpstreamBroken,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+    reason,
+    unreachable,
+)
 
-CONNECT_SECONDS = 5.0
-"""For the TCP and TLS handshake. An API server that takes longer is as good as away."""
 ANSWER_SECONDS = 60.0
 """For a whole answer that is no watch: the API server's own limit."""
-KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
-"""Seconds and tries of TCP's own keepalive: a peer that vanished without a word is noticed within half a minute."""
 INFLATE_IN_THREAD_BYTES = 256 << 10
 """Above this size a gzip answer is unpacked in a thread."""
 
 JSON = "application/json"
-HOP_BY_HOP = frozenset(
-    ("connection", "host", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
-     "trailer", "transfer-encoding", "upgrade", "expect")
-)  # fmt: skip
-"""Headers of one connection, never of the message: not forwarded."""
 
-Headers = Iterable[tuple[str, str]]
 Body = bytes | AsyncIterator[bytes] | None
 OnRequest = Callable[[str, str, str], None]
 """Told of each request: its verb, resource (`pods.v1`, or "") and cause."""
@@ -75,15 +72,14 @@ class Streamed:
     """An answer that is still coming. `headers` without those of the connection, in their order."""
 
     status: int
-    reason: str
     headers: list[tuple[str, str]]
     _client: UpstreamClient = field(repr=False)
-    _content: aiohttp.StreamReader = field(repr=False)
+    _answer: aiohttp.ClientResponse = field(repr=False)
 
     @property
     def complete(self) -> bool:
         """Whether the whole body has come: reading it waits for nothing."""
-        return self._content.is_eof()
+        return self._answer.content.is_eof()
 
     async def read(self, deadline: float | None = None) -> bytes:
         """What has come of the body, compressed as upstream sends it; empty at its end. `deadline`: by the loop's time.
@@ -94,7 +90,7 @@ class Streamed:
         try:
             with _translated("the answer"):
                 async with asyncio.timeout_at(deadline):
-                    chunk = await self._content.readany()
+                    chunk = await self._answer.content.readany()
         except TimeoutError:
             raise UpstreamTimeout(f"{self._client.server} neither continued nor ended an answer in time") from None
         self._client.answered_at = time.monotonic()
@@ -108,6 +104,10 @@ class Streamed:
         """
         while chunk := await self.read():
             yield chunk
+
+    def close(self) -> None:
+        """Nobody reads on: its connection is free again, or closed if the answer was not read to its end."""
+        _finish(self._answer)
 
 
 _decode_json = msgspec.json.Decoder().decode
@@ -134,6 +134,7 @@ class UpstreamClient:
         self.user_agent = user_agent
         self._on_request = on_request
         self._session: aiohttp.ClientSession | None = None
+        self._forwarding = Forwarding(credentials)
 
     @property
     def server(self) -> str:
@@ -142,6 +143,7 @@ class UpstreamClient:
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._forwarding.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -200,46 +202,79 @@ class UpstreamClient:
         except msgspec.DecodeError as error:
             raise UpstreamBroken(f"{self.server} answered GET {path} with what is no JSON: {error}") from error
 
+    async def forward(
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        body: AsyncIterator[bytes] | None = None,
+        *,
+        own: bool = False,
+        verb: str = "",
+        resource: str = "",
+        cause: str = "forward",
+    ) -> UpstreamAnswer | Streamed:
+        """A client's request. Close what is returned: that ends the request upstream, if its answer is not there yet.
+
+        `path` is as the client wrote it, with its query; `headers` have names in lower case. `own`: with our
+        credentials, for a request that says in Impersonate-* headers whose it is. Else it goes with the caller's
+        Authorization header and without our client certificate.
+
+        Raises:
+            UpstreamUnreachable: it was not sent. UpstreamBroken: it may have taken effect. PlainError: it is malformed.
+        """
+        if own:
+            headers = await self._in_our_name(headers)
+        self._count(verb or method.lower(), resource, cause)
+        if self.credentials.proxy:
+            return await self._streamed(method, path, headers, body, own=own)
+        sent_at = time.time()
+        answer = await self._forwarding.ask(method, path, headers, body, own=own)
+        self.answered_at = time.monotonic()
+        self.clock.heard_header(answer.date, sent_at, time.time())
+        return answer
+
     @asynccontextmanager
     async def stream(
         self,
         method: str,
         path: str,
         headers: Headers,
-        body: Body = None,
         *,
-        own: bool = False,
         answer_seconds: float | None = None,
         verb: str = "",
         resource: str = "",
-        cause: str = "forward",
+        cause: str = "",
     ) -> AsyncIterator[Streamed]:
-        """A request that is forwarded; leaving the context closes its connection unless the answer was read whole.
+        """A request in our own name whose answer is read as it comes, a watch. Leaving the context ends it.
 
-        `path` is as the client wrote it, with its query. `own`: with our credentials, for a request that
-        says in Impersonate-* headers whose it is. Else it goes with the caller's Authorization header and
-        without our client certificate. `answer_seconds`: for the answer's headers; None: as long as it takes.
+        `answer_seconds`: for the answer's headers; None: as long as it takes.
 
         Raises:
             UpstreamUnreachable: it was not sent. UpstreamBroken, UpstreamTimeout: it may have taken effect.
         """
-        sent = [(name, value) for name, value in headers if name.lower() not in HOP_BY_HOP]
-        if own:
-            sent = [(name, value) for name, value in sent if name.lower() != "authorization"]
-            authorization = await self.credentials.authorization()
-            if authorization:
-                sent.append(("Authorization", authorization))
+        sent = await self._in_our_name(headers)
         self._count(verb or method.lower(), resource, cause)
         try:
             async with asyncio.timeout(answer_seconds):
-                answer = await self._open(method, path, sent, body, own=own)
+                answer = await self._streamed(method, path, sent, own=True)
         except TimeoutError:
             raise UpstreamTimeout(f"{self.server} gave no answer to {method} {path} in time") from None
         try:
-            received = [(name, value) for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP]
-            yield Streamed(answer.status, answer.reason or "", received, self, answer.content)
+            yield answer
         finally:
-            _finish(answer)
+            answer.close()
+
+    async def _in_our_name(self, headers: Headers) -> list[tuple[str, str]]:
+        sent = [(name, value) for name, value in headers if name.lower() != "authorization"]
+        authorization = await self.credentials.authorization()
+        return [*sent, ("authorization", authorization)] if authorization else sent
+
+    async def _streamed(self, method: str, path: str, headers: Headers, body: Body = None, *, own: bool) -> Streamed:
+        sent = [(name, value) for name, value in headers if name.lower() not in HOP_BY_HOP]
+        answer = await self._open(method, path, sent, body, own=own)
+        received = [(name, value) for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP]
+        return Streamed(answer.status, received, self, answer)
 
     async def connect(self, *, own: bool = False) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection of its own, for a request that upgrades it; the caller writes and reads HTTP itself.
@@ -271,7 +306,7 @@ class UpstreamClient:
         """The session: made with the first request, since it belongs to the loop that runs then."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=_Connector(limit=0, limit_per_host=0, socket_factory=_socket),
+                connector=_Connector(limit=0, limit_per_host=0, socket_factory=kept_alive),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                 auto_decompress=False,
@@ -302,7 +337,7 @@ class UpstreamClient:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise _unreachable(self.credentials, error) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise UpstreamBroken(f"{self.server} broke off {method} {path}: {_reason(error)}") from error
+            raise UpstreamBroken(f"{self.server} broke off {method} {path}: {reason(_cause(error))}") from error
         self.answered_at = time.monotonic()
         self.clock.heard_header(answer.headers.get("Date"), sent_at, time.time())
         return answer
@@ -347,7 +382,7 @@ class _translated:  # noqa: N801 (reads as the statement that it is)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, aiohttp.ClientError | ConnectionError):
-            raise UpstreamBroken(f"{self._what} broke off: {_reason(error)}") from error
+            raise UpstreamBroken(f"{self._what} broke off: {reason(_cause(error))}") from error
 
 
 def _finish(answer: aiohttp.ClientResponse) -> None:
@@ -358,39 +393,12 @@ def _finish(answer: aiohttp.ClientResponse) -> None:
         answer.close()
 
 
-def _socket(address: Any) -> socket.socket:
-    family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in KEEPALIVE:
-        made.setsockopt(socket.IPPROTO_TCP, option, value)
-    return made
-
-
-def _reason(error: BaseException) -> str:
-    """What a person needs of an error. The HTTP library's own texts have addresses of Python's objects in them."""
+def _cause(error: BaseException) -> BaseException:
+    """The HTTP library's own texts have addresses of Python's objects in them: what lies behind them."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        error = error.certificate_error
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        error = error.os_error
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError | socket.gaierror) and error.errno:
-        return os.strerror(error.errno)
-    return (error.strerror if isinstance(error, socket.gaierror) else "") or str(error) or type(error).__name__
+        return error.certificate_error
+    return error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
 
 
 def _unreachable(credentials: Credentials, error: BaseException) -> UpstreamUnreachable:
-    """What to look at, for the usual reasons."""
-    server, source = credentials.server, credentials.source or "the kubeconfig"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return UpstreamUnreachable(
-            f"the certificate of {server} is not vouched for by the certificate-authority in {source}: {_reason(error)}"
-        )
-    if isinstance(error, aiohttp.ConnectionTimeoutError | TimeoutError):
-        return UpstreamUnreachable(
-            f"{server} (from {source}) does not answer within {CONNECT_SECONDS:g} s: is it reachable from here?"
-        )
-    return UpstreamUnreachable(
-        f"cannot connect to {server} (from {source}): {_reason(error)}. Is the API server up, and the address right?"
-    )
+    return unreachable(credentials.server, credentials.source, _cause(error))

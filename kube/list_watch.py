@@ -135,7 +135,6 @@ async def watch(
         "GET",
         f"{gvr.path()}?{urlencode({**options, **(query or {})})}",
         [("Accept", accept), ("Accept-Encoding", "identity"), ("User-Agent", client.user_agent)],
-        own=True,
         answer_seconds=WATCH_START_SECONDS,
         verb="watch",
         resource=str(gvr),

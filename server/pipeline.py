@@ -26,7 +26,7 @@ from server.forward_headers import impersonates, impersonation_refused
 from server.handlers import discovery
 from server.handlers.get import get_object
 from server.handlers.list import list_objects
-from server.handlers.proxy import NO_CONTROL_DATA, abort, forward
+from server.handlers.proxy import NO_CONTROL_DATA, abort, forward, target_of
 from server.handlers.watch import watch
 from server.identify import Presented, certificate_of, identify
 from server.identity import ANONYMOUS, Credential, CredentialKind
@@ -146,7 +146,7 @@ class Pipeline:
     async def _decide(self, ctx: RequestContext, credential: Presented, key: tuple[object, ...]) -> Answer | None:
         """The whole way, for a request that was not seen before."""
         replica = self._replica
-        path, _, query = _target(ctx.request).partition("?")
+        path, _, query = target_of(ctx.request).partition("?")
         ctx.info = info = paths.parse(ctx.request.method, path, Query.parse(query, replica.version), replica.version)
         seconds = check_timeout(info, replica.version)
         identity = await identify(self._replica, ctx.request, credential)
@@ -318,13 +318,3 @@ def _audit_id(request: Request) -> str:
     # A UUID of version 4, as upstream's are.
     text = f"{_chance.getrandbits(128) & _UUID_MASK | _UUID_VERSION:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def _target(request: Request) -> str:
-    """Path and query as the client wrote them; of a request for a whole URL, what follows the host."""
-    target = request.raw_url.decode("ascii")
-    if target.startswith("/"):
-        return target
-    if "://" in target:
-        return "/" + target.partition("://")[2].partition("/")[2]
-    raise status.malformed_request()

@@ -25,7 +25,9 @@ from store.errors import StoreError
 
 if TYPE_CHECKING:
     from sanic.http import Http
+    from sanic.request import Request
 
+    from kube.answer import UpstreamAnswer
     from kube.client import Streamed
     from kube.resources import GVR
     from server.request_context import RequestContext
@@ -62,11 +64,11 @@ async def forward(ctx: RequestContext, cause: str) -> Answer | None:
         upgrade=wants_upgrade,
     )
     own = forward_headers.impersonated(ctx.credential)
-    target = request.raw_url.decode("ascii")
+    target = target_of(request)
     try:
         if wants_upgrade:
             return await upgrade.tunnel(ctx, target, headers, own=own)
-        async with ctx.replica.upstream.stream(
+        answer = await ctx.replica.upstream.forward(
             request.method,
             target,
             headers,
@@ -75,8 +77,11 @@ async def forward(ctx: RequestContext, cause: str) -> Answer | None:
             verb=ctx.info.verb,
             resource=ctx.resource_label,
             cause=cause,
-        ) as answer:
+        )
+        try:
             return await _pass_on(ctx, answer)
+        finally:
+            answer.close()
     except UpstreamError as error:
         if ctx.begun:
             # What was sent is not whole, and the client must not take it for that.
@@ -86,6 +91,20 @@ async def forward(ctx: RequestContext, cause: str) -> Answer | None:
         sent = not isinstance(error, UpstreamUnreachable) and request.method not in _READS
         _log.warning("a request could not be forwarded: %s", error)
         raise forward_headers.upstream_failed(took_effect_unknown=sent) from error
+
+
+def target_of(request: Request) -> str:
+    """Path and query as the client wrote them; of a request for a whole URL, what follows the host.
+
+    Raises:
+        PlainError: 400, it is neither.
+    """
+    target = request.raw_url.decode("ascii")
+    if target.startswith("/"):
+        return target
+    if "://" in target:
+        return "/" + target.partition("://")[2].partition("/")[2]
+    raise status.malformed_request()
 
 
 def abort(ctx: RequestContext) -> None:
@@ -109,7 +128,7 @@ async def _chunks(stream: Http) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def _pass_on(ctx: RequestContext, answer: Streamed) -> Answer | None:
+async def _pass_on(ctx: RequestContext, answer: UpstreamAnswer | Streamed) -> Answer | None:
     if answer.status == 403 and ctx.cause == NO_CONTROL_DATA and not ctx.info.namespace and not ctx.info.name:
         raise status.service_unavailable("it is not known yet what this user may read across namespaces", 1)
     gvr = _written_resource(ctx)
@@ -142,7 +161,7 @@ async def _pass_on(ctx: RequestContext, answer: Streamed) -> Answer | None:
     return response
 
 
-async def _at_once(ctx: RequestContext, answer: Streamed) -> WholeAnswer:
+async def _at_once(ctx: RequestContext, answer: UpstreamAnswer | Streamed) -> WholeAnswer:
     """An answer that has come whole, as the short ones do: it goes on in one write."""
     body = [chunk async for chunk in answer.chunks()]
     headers = [("x-larder-source", "upstream")]

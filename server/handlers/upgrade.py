@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from sanic.http.constants import Stage
 from sanic.response import HTTPResponse
 
+from kube.http1 import request_head
 from kube.upstream_error import UpstreamBroken, UpstreamTimeout
 from server import forward_headers
 
@@ -71,12 +72,8 @@ async def tunnel(ctx: RequestContext, target: str, headers: list[tuple[str, str]
 
 
 def _request_head(ctx: RequestContext, target: str, headers: list[tuple[str, str]]) -> bytes:
-    host = ctx.replica.upstream.server.partition("://")[2].partition("/")[0]
-    base = ctx.replica.upstream.server.partition("://")[2].partition("/")
-    path = f"/{base[2]}{target}" if base[2] else target
-    lines = [f"{ctx.request.method} {path} HTTP/1.1", f"host: {host}"]
-    lines += [f"{name}: {value}" for name, value in headers]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
+    host, _, prefix = ctx.replica.upstream.server.partition("://")[2].partition("/")
+    return request_head(ctx.request.method, f"/{prefix}{target}" if prefix else target, host, headers)
 
 
 async def _read_head(reader: asyncio.StreamReader) -> _Head:

@@ -45,6 +45,24 @@ async def test_forwarded_requests_go_as_the_user(stored: Stored, start: Start, u
     assert not {name for name in seen.headers if name.startswith(("x-remote", "impersonate", "x-secret"))}
 
 
+@pytest.mark.parametrize("upgrade", ["", "Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"])
+@pytest.mark.parametrize("ends", ["\n", "\r"])
+async def test_one_header_is_not_two_upstream(
+    stored: Stored, start: Start, upstream: ScriptedUpstream, upgrade: str, ends: str
+) -> None:
+    """A lone line feed or carriage return ends a line for some servers: with one in a header nothing goes upstream."""
+    await stored.load(*world())
+    server = await start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(
+        f"GET {LOG} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice-token\r\n{upgrade}"
+        f"X-A: b{ends}Impersonate-User: admin\r\n\r\n".encode()
+    )
+    assert (await asyncio.wait_for(reader.readline(), 20)).startswith(b"HTTP/1.1 400 ")
+    assert upstream.forwarded == []
+    writer.close()
+
+
 async def test_compressed_and_repeated_headers_pass_through(
     stored: Stored, start: Start, upstream: ScriptedUpstream
 ) -> None:
