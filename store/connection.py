@@ -36,7 +36,7 @@ class Store:
 
     `redis` is for what may be sent twice (reads): a command on a connection that broke is tried once more.
     `writes` never repeats anything: the caller must first find out what happened.
-    `line` is for what is read with nearly every request.
+    `line` is for what is read with nearly every request; `pen`, which repeats nothing, for the scripts that write.
     """
 
     def __init__(self, url: str, prefix: str = DEFAULT_PREFIX) -> None:
@@ -46,7 +46,8 @@ class Store:
         self.global_keys = GlobalKeys(prefix)
         self.redis = self._client(retries=1)
         self.writes = self._client(retries=0)
-        self.line = Line(self.redis.connection_pool)
+        self.line = Line(self.redis.connection_pool, seconds=TIMEOUT_SECONDS, repeats=True)
+        self.pen = Line(self.writes.connection_pool, seconds=TIMEOUT_SECONDS, repeats=False)
         self.scripts = Scripts(self)
         self._keys: dict[GVR, ResourceKeys] = {}
 
@@ -92,6 +93,7 @@ class Store:
     async def close(self) -> None:
         """Close all connections of commands. Subscribers close their own."""
         await self.line.close()
+        await self.pen.close()
         await self.redis.aclose()
         await self.writes.aclose()
 

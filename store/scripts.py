@@ -19,8 +19,6 @@ from store.redis_errors import translate, translated
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    import redis.asyncio as aioredis
-
     from store.connection import Store
     from store.errors import StoreError
 
@@ -70,7 +68,13 @@ class Scripts:
         Raises:
             StoreError: as `store.redis_errors.translate` names it.
         """
-        return await self._run(self._store.redis, Call(name, tuple(keys), arguments))
+        command = _command(Call(name, tuple(keys), arguments))
+        with translated():
+            try:
+                return await self._store.redis.execute_command(*command)  # type: ignore[no-untyped-call]
+            except exceptions.NoScriptError:
+                await self._load()
+                return await self._store.redis.execute_command(*command)  # type: ignore[no-untyped-call]
 
     async def write(self, name: str, keys: Iterable[str], *arguments: Argument) -> Any:
         """Run a script that writes. After StoreUnavailable nobody knows whether it ran.
@@ -78,7 +82,10 @@ class Scripts:
         Raises:
             StoreError: as `store.redis_errors.translate` names it.
         """
-        return await self._run(self._store.writes, Call(name, tuple(keys), arguments))
+        (reply,) = await self.write_many((Call(name, tuple(keys), arguments),))
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
     async def write_many(self, calls: Sequence[Call]) -> list[Any | StoreError]:
         """Run scripts in this order in one round trip; a reply or an error for each.
@@ -88,35 +95,19 @@ class Scripts:
         Raises:
             StoreUnavailable: the connection broke; any number of the first ones may have run.
         """
-        with translated():
-            replies = await self._pipeline(calls)
-            unknown = [index for index, reply in enumerate(replies) if isinstance(reply, exceptions.NoScriptError)]
-            if unknown:
-                # Only a Redis that lost its scripts before the first of these gets here, so order is kept.
-                await self._load(self._store.writes)
-                again = await self._pipeline([calls[index] for index in unknown])
-                for index, reply in zip(unknown, again, strict=True):
-                    replies[index] = reply
+        replies = await self._store.pen.ask_all([_command(call) for call in calls])
+        unknown = [index for index, reply in enumerate(replies) if isinstance(reply, exceptions.NoScriptError)]
+        if unknown:
+            # Only a Redis that lost its scripts before the first of these gets here, so order is kept.
+            with translated():
+                await self._load()
+            again = await self._store.pen.ask_all([_command(calls[index]) for index in unknown])
+            for index, reply in zip(unknown, again, strict=True):
+                replies[index] = reply
         return [translate(reply) if isinstance(reply, Exception) else reply for reply in replies]
 
-    async def _run(self, client: aioredis.Redis, call: Call) -> Any:
-        command = _command(call)
-        with translated():
-            try:
-                return await client.execute_command(*command)  # type: ignore[no-untyped-call]
-            except exceptions.NoScriptError:
-                await self._load(client)
-                return await client.execute_command(*command)  # type: ignore[no-untyped-call]
-
-    async def _pipeline(self, calls: Sequence[Call]) -> list[Any]:
-        pipeline = self._store.writes.pipeline(transaction=False)
-        for call in calls:
-            pipeline.execute_command(*_command(call))
-        return await pipeline.execute(raise_on_error=False)
-
-    @staticmethod
-    async def _load(client: aioredis.Redis) -> None:
-        pipeline = client.pipeline(transaction=False)
+    async def _load(self) -> None:
+        pipeline = self._store.redis.pipeline(transaction=False)
         for script in all_scripts().values():
             pipeline.script_load(script.source)
         await pipeline.execute()

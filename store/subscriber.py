@@ -1,6 +1,7 @@
 """Listening to channels, in such a way that every possible loss of messages is told.
 
-redis-py's own PubSub reconnects and subscribes again without a word, so a connection is driven here directly.
+redis-py's own PubSub reconnects and subscribes again without a word, so a connection is driven here directly: messages
+are taken in as their bytes come (`store/wire.py`).
 What comes over it is a hint; the logs are the truth, and after RESYNC they must be read.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -16,13 +18,12 @@ from redis import exceptions
 
 from kube import tasks
 from store.errors import StoreError, StoreUnavailable
-from store.redis_errors import translate, translated
+from store.redis_errors import translate
+from store.wire import Wire, pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
-
-    from redis.asyncio.connection import AbstractConnection
 
     from store.connection import Store
 
@@ -77,10 +78,11 @@ class Subscriber:
         self._buffer: deque[Message | Resync] = deque()
         self._buffered = 0
         self._arrived = asyncio.Event()
-        self._connection: AbstractConnection | None = None
+        self._wire: Wire | None = None
         self._resyncing = False
         self._connected = False
-        self._probed = False
+        self._heard_at = 0.0
+        """Loop time of the last word from Redis."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -110,7 +112,7 @@ class Subscriber:
         if not waiting:
             return
         if self._connected:
-            await self._send("SUBSCRIBE", fresh)
+            self._send("SUBSCRIBE", fresh)
         _, pending = await asyncio.wait(waiting, timeout=timeout_seconds)
         if pending:
             # Whoever gave up will not know from when on it is complete: let the loss be told when it comes true.
@@ -127,7 +129,7 @@ class Subscriber:
             if future is not None:
                 future.cancel()
         if gone and self._connected:
-            await self._send("UNSUBSCRIBE", gone)
+            self._send("UNSUBSCRIBE", gone)
 
     def __aiter__(self) -> Self:
         return self
@@ -176,45 +178,39 @@ class Subscriber:
             self._arrived.set()
 
     async def _connect(self) -> None:
-        """Open a connection and ask for all wanted channels; their confirmations come to `_listen`."""
-        connection = self._store.writes.connection_pool.make_connection()  # type: ignore[no-untyped-call]
-        self._connection = connection
+        """Open a connection and ask for all wanted channels; their confirmations come to `_take`."""
         async with asyncio.timeout(ANSWER_SECONDS):
-            await connection.connect()
-        self._probed = False
+            self._wire = await Wire.open(self._store.writes.connection_pool, self._take)
+        self._heard_at = asyncio.get_running_loop().time()
         self._connected = True
         if self._wanted:
-            await self._send("SUBSCRIBE", sorted(self._wanted))
+            self._send("SUBSCRIBE", sorted(self._wanted))
         self._finish_resync()
 
     async def _listen(self) -> None:
-        """Take in what comes, until the connection ends."""
-        while True:
-            connection = self._connection
-            if connection is None:
-                return
-            reply = await self._next_reply(connection)
-            if reply is not None:
-                self._take(reply)
+        """See that the connection lives, until it ends.
 
-    async def _next_reply(self, connection: AbstractConnection) -> list[Any] | None:
-        """The next push; None if a probe was sent instead, or answered.
-
-        A read that times out has consumed nothing. `send_command` would connect anew, without a word, on a connection
-        that redis-py had closed: therefore it must not close it by itself.
+        Raises:
+            RedisError, StoreError: it has ended.
         """
-        seconds = ANSWER_SECONDS if self._probed else QUIET_SECONDS
-        reply = await connection.read_response(disable_decoding=True, timeout=seconds, disconnect_on_error=False)
-        if reply is None:
-            if self._probed:
-                raise StoreUnavailable(f"no answer within {seconds:g} s")
-            self._probed = True
-            await connection.send_command("PING")
-            return None
-        self._probed = False
-        return reply if isinstance(reply, list) else None
+        loop = asyncio.get_running_loop()
+        wire, probed_at = self._wire, math.inf
+        while wire is not None:
+            if probed_at <= self._heard_at:
+                probed_at = math.inf
+            probed = probed_at < math.inf
+            due = probed_at + ANSWER_SECONDS if probed else self._heard_at + QUIET_SECONDS
+            if due <= loop.time():
+                if probed:
+                    raise StoreUnavailable(f"no answer within {ANSWER_SECONDS:g} s")
+                probed_at = loop.time()
+                wire.send(pack([("PING",)]))
+            await asyncio.wait({wire.lost}, timeout=min(QUIET_SECONDS, max(0.0, due - loop.time())))
+            if wire.lost.done():
+                await wire.lost
 
-    def _take(self, reply: list[Any]) -> None:
+    def _take(self, reply: Any) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
         match reply:
             case [b"message", name, data]:
                 if not self._resyncing:
@@ -248,24 +244,21 @@ class Subscriber:
         if self._buffered > self._limit:
             raise StoreUnavailable(f"the consumer is {self._buffered} bytes behind")
 
-    async def _send(self, command: str, channels: Iterable[str]) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        with translated():
-            await connection.send_command(command, *channels)
+    def _send(self, command: str, channels: Iterable[str]) -> None:
+        if self._wire is not None:
+            self._wire.send(pack([(command, *channels)]))
 
     async def _drop_connection(self) -> None:
         """Close the connection; what was confirmed on it, and what still waits for the consumer, is void."""
-        connection, self._connection = self._connection, None
+        wire, self._wire = self._wire, None
         if self._confirmed or self._resyncing or self._buffer:
             self._resyncing = True
         self._connected = False
         self._confirmed.clear()
         self._buffer.clear()
         self._buffered = 0
-        if connection is not None:
-            await connection.disconnect(nowait=True)
+        if wire is not None:
+            await wire.close()
 
     def _name(self, channel: bytes) -> str:
         name = self._names.get(channel)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from store.keys import GlobalKeys, ResourceKeys
 from store.leases import Lease, check_in, check_out
 from store.meta import Description
 from store.replies import checked
-from store.scripts import Call, all_scripts
+from store.scripts import Argument, Call, all_scripts
 from store.writer import Refresh
 from tests.store.stage import Stage
 
@@ -78,18 +78,18 @@ async def test_all_scripts_stay_in_one_slot(tmp_path: Path) -> None:
             while b"cluster_state:ok" not in await store.ask("CLUSTER", "INFO"):
                 assert time.monotonic() < deadline
             ran: set[str] = set()
-            run, many = store.scripts._run, store.scripts._pipeline
+            read, many = store.scripts.read, store.scripts.write_many
 
-            async def recorded(client: Any, call: Call) -> Any:
-                ran.add(call.name)
-                return await run(client, call)
+            async def recorded(name: str, keys: Iterable[str], *arguments: Argument) -> Any:
+                ran.add(name)
+                return await read(name, keys, *arguments)
 
             async def recorded_many(calls: Sequence[Call]) -> list[Any]:
                 ran.update(call.name for call in calls)
                 return await many(calls)
 
-            store.scripts._run = recorded  # type: ignore[method-assign]
-            store.scripts._pipeline = recorded_many  # type: ignore[method-assign]
+            store.scripts.read = recorded  # type: ignore[method-assign]
+            store.scripts.write_many = recorded_many  # type: ignore[method-assign]
             for namespaced in (True, False):
                 await _use_everything(
                     await Stage.set(store, namespaced=namespaced, log_budget_bytes=0, log_minimum_bytes=0)
