@@ -38,11 +38,18 @@ class Items:
     count: int = 0
     last: Key | None = None
     following: int = 0
+    _around: tuple[int, Envelope] | None = None
     _file: tuple[Envelope, list[bytes]] | None = None
+
+    def enveloped(self, rv: int, envelope: Callable[[Items], Envelope]) -> Envelope:
+        """What stands around them in an answer with this RV; kept while that stays, but for tokens of next pages."""
+        if self._around is None or self._around[0] != rv or self.following:
+            self._around = rv, envelope(self)
+        return self._around[1]
 
     def file(self, around: Envelope) -> list[bytes]:
         """The whole answer as a gzip file, in parts; kept while what is around the items stays the same."""
-        if self._file is None or self._file[0] != around:
+        if self._file is None or (self._file[0] is not around and self._file[0] != around):
             assert self.packed is not None
             self._file = around, around.gzip(self.packed)
         return self._file[1]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from kube import status
 from kube.status import StatusError
@@ -32,8 +33,7 @@ class Target(Enum):
     REFUSE = "refuse"
 
 
-@dataclass(frozen=True, slots=True)
-class CacheState:
+class CacheState(NamedTuple):
     """What is known of a covered resource at this moment.
 
     `synced`: the store is complete for it, and can be read. `stale_seconds`: since the store was last heard of, 0 while

@@ -27,7 +27,7 @@ class HeldShard:
 
     `whole`: all its namespaces are in the view, but for `missing` (they moved here from a shard that
     was not held); else only `namespaces` (they moved here from one that was).
-    `since`: the history of the shard is complete after this RV. `used`: loop time of the last read.
+    `since`: the history of the shard is complete after this RV. `used`: loop time of the last read of it alone.
     """
 
     whole: bool
@@ -59,6 +59,7 @@ class Holdings:
         """Whether all shards are held, so that a shard never heard of is a new one."""
         self.began = self.forgot = meta.position
         """The newest RV at which a place may have been forgotten: one that comes up anew may have a past until then."""
+        self._all_used = 0.0
         self._expected: Counter[str] = Counter()
 
     def holds(self, namespaces: Collection[str] | None = None) -> bool:
@@ -66,6 +67,10 @@ class Holdings:
         if namespaces is None or not self.meta.namespaced:
             return self.holds_all
         return all(self._missing_shard(namespace) is None for namespace in namespaces)
+
+    def last_used(self, shard: HeldShard) -> float:
+        """Loop time of the last read of the shard, or of everything."""
+        return max(shard.used, self._all_used)
 
     def held(self, namespace: str) -> bool:
         """Whether the view has all objects of the namespace; "": of all namespaces."""
@@ -175,7 +180,9 @@ class Holdings:
 
     def _touch(self, namespaces: Collection[str] | None) -> None:
         now = loop_time()
-        shards = self.shards if namespaces is None else {self._shard_of(namespace) for namespace in namespaces}
-        for shard in shards:
+        if namespaces is None:
+            self._all_used = now  # not in each of them: they are as many as there are tenants
+            return
+        for shard in {self._shard_of(namespace) for namespace in namespaces}:
             if shard is not None and (held := self.shards.get(shard)) is not None:
                 held.used = now

@@ -20,15 +20,16 @@ from kube.query import Query
 from kube.upstream_error import UpstreamUnreachable
 from server import negotiation
 from server.access_log import Line
-from server.delegation import CacheState, Delegation, Target, accept_without, delegate
+from server.delegation import CACHE, CacheState, Delegation, Target, accept_without, delegate
 from server.errors import form_for, response_for, to_api_error
-from server.forward_headers import impersonates, impersonation_refused
+from server.forward_headers import impersonation_refused
 from server.handlers import discovery
 from server.handlers.get import get_object
 from server.handlers.list import list_objects
 from server.handlers.proxy import NO_CONTROL_DATA, abort, forward, target_of
 from server.handlers.watch import watch
-from server.identify import Presented, certificate_of, identify
+from server.head import Head
+from server.identify import identified, identify
 from server.identity import ANONYMOUS, Credential, CredentialKind
 from server.list_options import check_timeout
 from server.metrics import OTHER
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from sanic.request import Request
     from sanic.response import HTTPResponse
 
+    from server.connection import PolledRequest
     from server.replica import Replica
     from server.whole_answer import Answer
     from store.catalogue import CatalogueEntry
@@ -54,7 +56,6 @@ _UNPARSED = RequestInfo("", "", "")
 _NO_CREDENTIAL = Credential(CredentialKind.NONE)
 _UUID_MASK, _UUID_VERSION = (1 << 128) - 1 - (0xF000 << 64) - (0xC000 << 48), (0x4000 << 64) + (0x8000 << 48)
 _chance = random.Random()  # noqa: S311 - an audit ID has to be unlike all others, and is no secret
-_BROWSERS = ("curl", "Wget", "Mozilla/5.0")
 
 
 class Pipeline:
@@ -113,45 +114,33 @@ class Pipeline:
         )
 
     async def _answer(self, ctx: RequestContext) -> Answer | None:
-        credential = Presented.of(ctx.request)
-        key = self._plan_key(ctx, credential)
-        plan = self._plans.get(key)
-        if plan is None or plan.generation != self._replica.catalogue.generation or not plan.standing.valid:
-            return await self._decide(ctx, credential, key)
+        replica, request = self._replica, cast("PolledRequest", ctx.request)
+        head = Head.of(request, certificates=bool(replica.settings.client_ca))
+        plan = self._plans.get(head.asked)
+        if plan is None or plan.generation != replica.catalogue.generation or not plan.standing.valid:
+            return await self._decide(ctx, head)
         ctx.info = plan.info
-        identity = await identify(self._replica, ctx.request, credential)
+        identity = identified(replica, request, head.presented) or await identify(replica, request, head.presented)
         ctx.user, ctx.credential = identity.user, identity.credential
-        if identity.user != plan.user:
-            return await self._decide(ctx, credential, key)
-        self._plans.move_to_end(key)
-        self._refuse_impersonation(ctx)
-        return await self._follow(ctx, plan)
-
-    def _plan_key(self, ctx: RequestContext, credential: Presented) -> tuple[object, ...]:
-        request = ctx.request
-        head = request.headers
-        # The token itself is not kept: see `authn`. Whoever comes of it is compared with the plan's user all the same.
-        who: object = credential.digest
-        if self._replica.settings.client_ca and (found := certificate_of(request)) is not None:
-            who = found.user
-        agent = head.get("user-agent") or ""
-        return who, request.method, request.raw_url, head.get("accept"), agent.startswith(_BROWSERS)
-
-    def _refuse_impersonation(self, ctx: RequestContext) -> None:
-        if b"mpersonate-" in ctx.request.head.lower() and impersonates(ctx.request.headers.items()):
+        if identity.user is not plan.user and identity.user != plan.user:
+            return await self._decide(ctx, head)
+        self._plans.move_to_end(head.asked)
+        if head.impersonates:
             raise impersonation_refused()
+        return await self._follow(ctx, plan)
 
     # Decide
 
-    async def _decide(self, ctx: RequestContext, credential: Presented, key: tuple[object, ...]) -> Answer | None:
+    async def _decide(self, ctx: RequestContext, head: Head) -> Answer | None:
         """The whole way, for a request that was not seen before."""
         replica = self._replica
         path, _, query = target_of(ctx.request).partition("?")
         ctx.info = info = paths.parse(ctx.request.method, path, Query.parse(query, replica.version), replica.version)
         seconds = check_timeout(info, replica.version)
-        identity = await identify(self._replica, ctx.request, credential)
+        identity = await identify(replica, ctx.request, head.presented)
         ctx.user, ctx.credential = identity.user, identity.credential
-        self._refuse_impersonation(ctx)
+        if head.impersonates:
+            raise impersonation_refused()
         if not info.is_resource:
             return await discovery.answer(ctx)
         if info.path.startswith("//"):
@@ -170,7 +159,7 @@ class Pipeline:
         plan = await make_plan(ctx, entry)
         plan.timeout_seconds = seconds if "timeout" in info.query else None
         if info.verb != "watch":
-            self._plans[key] = plan
+            self._plans[head.asked] = plan
             if len(self._plans) > PLANS_LIMIT:
                 self._plans.popitem(last=False)
         return await self._follow(ctx, plan)
@@ -188,8 +177,11 @@ class Pipeline:
         """Delegate, and answer."""
         ctx.resource, ctx.scope, ctx.warnings, ctx.memo = plan.entry.resource, plan.scope, plan.warnings, plan.memo
         ctx.options, ctx.get_options, ctx.representation = plan.options, plan.get_options, plan.representation
-        view = await self._view(plan)
-        state = _state(view)
+        ctx.label = plan.label
+        ctx.view = plan.view or await self._view(plan)
+        state = _state(ctx.view)
+        if state == plan.cached_in:
+            return await self._from_cache(ctx, plan)
         options = plan.options or plan.get_options
         assert options is not None
         settings = self._replica.settings
@@ -201,6 +193,8 @@ class Pipeline:
             foreign_token=plan.foreign_token,
             max_staleness=settings.max_staleness,
         )
+        if decision is CACHE:
+            plan.cached_in = state
         if decision.target is Target.OTHER_FORM:
             ctx.representation = self._other_form(ctx, plan, state)
         elif decision.target is Target.UPSTREAM:
@@ -211,9 +205,10 @@ class Pipeline:
 
     async def _view(self, plan: Plan) -> ResourceView | None:
         try:
-            return await self._replica.views.open(plan.entry.resource.gvr)
+            plan.view = await self._replica.views.open(plan.entry.resource.gvr)
         except Unusable:
             return None
+        return plan.view
 
     def _other_form(self, ctx: RequestContext, plan: Plan, state: CacheState) -> Representation:
         """What else the client would take, where only the cache can answer.
@@ -292,7 +287,7 @@ class Pipeline:
                 ctx.audit_id,
                 info.verb,
                 label,
-                f"{scope.kind.value}:{len(scope.members)}" if scope is not None else "",
+                scope.label if scope is not None else "",
                 request.ip or "",
             )
         )

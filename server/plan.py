@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from kube import status
 from kube.paths import RequestInfo
 from server import continue_token
-from server.delegation import accept_without
+from server.delegation import CacheState, accept_without
 from server.identity import User
 from server.list_options import (
     GetOptions,
@@ -26,6 +26,7 @@ from server.scope import Scope
 
 if TYPE_CHECKING:
     from server.request_context import RequestContext
+    from server.view import ResourceView
     from store.catalogue import CatalogueEntry
 
 
@@ -45,6 +46,12 @@ class Plan:
     warnings: tuple[str, ...]
     foreign_token: bool
     timeout_seconds: float | None
+    label: str
+    """Of the resource, in metrics and the access log."""
+    view: ResourceView | None = None
+    """Once it is open: views stay so."""
+    cached_in: CacheState | None = None
+    """A state of the cache in which it is the cache that answers."""
     memo: dict[object, object] = field(default_factory=dict)
 
 
@@ -90,6 +97,7 @@ async def make_plan(ctx: RequestContext, entry: CatalogueEntry) -> Plan:
         warnings,
         foreign,
         None,
+        str(resource.gvr),
     )
 
 

@@ -58,6 +58,8 @@ class Replica:
         self.settings = settings
         self.metrics = Metrics()
         self.time = Clock(settings.clock)
+        self.clock = self.time.now
+        """Unix seconds that follow upstream's clock; fixed in tests."""
         self.draining = False
         self.watches = Watches()
         self.access_log = AccessLog(self.metrics.access_log_dropped.inc)
@@ -81,10 +83,6 @@ class Replica:
         self.catalogue: Catalogue
         self.control: Control
         self.health = HealthServer(self.metrics.render, self._checks())
-
-    def clock(self) -> float:
-        """Unix seconds that follow upstream's clock; fixed in tests."""
-        return self.time.now()
 
     @property
     def version(self) -> ServerVersion:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kube.clock import http_date
 from server.metrics import OTHER
-from server.whole_answer import WholeAnswer, header_lines
+from server.whole_answer import WholeAnswer, header_lines, header_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from server.negotiation import Representation
     from server.replica import Replica
     from server.scope import Scope
+    from server.view import ResourceView
 
 
 @dataclass(slots=True)
@@ -46,6 +47,10 @@ class RequestContext:
     options: ListOptions | None = None
     """Of a list or watch."""
     get_options: GetOptions | None = None
+    label: str = ""
+    """Of the resource, where it is known already: see `resource_label`."""
+    view: ResourceView | None = None
+    """The resource's, for reads from the cache."""
     source: str = "cache"
     """`cache` or `upstream`: the answer's X-Larder-Source, and a label of the metrics."""
     cause: str = ""
@@ -67,6 +72,8 @@ class RequestContext:
     @property
     def resource_label(self) -> str:
         """The `resource` of the metrics: bounded, since only what is covered has a name of its own."""
+        if self.label:
+            return self.label
         return str(self.resource.gvr) if self.resource is not None else OTHER
 
     def now(self) -> float:
@@ -75,16 +82,14 @@ class RequestContext:
 
     def headers(self, content_type: str, age_seconds: float | None = None) -> dict[str, str]:
         """The headers that every answer from the cache carries; `age_seconds` is the age of the data."""
-        headers = {
-            "Audit-Id": self.audit_id,
-            "Cache-Control": "no-cache, private",
-            "Content-Type": content_type,
-            "Date": http_date(int(self.now())),
-            "X-Larder-Source": self.source,
-        }
-        if age_seconds is not None:
-            headers["X-Larder-Age"] = f"{max(age_seconds, 0.0):.1f}"
-        return headers
+        return dict(header_pairs(self._lines(content_type, age_seconds)))
+
+    def _lines(self, content_type: str, age_seconds: float | None) -> str:
+        lines = (
+            f"Audit-Id: {self.audit_id}\r\nCache-Control: no-cache, private\r\nContent-Type: {content_type}\r\n"
+            f"Date: {http_date(int(self.now()))}\r\nX-Larder-Source: {self.source}\r\n"
+        )
+        return lines if age_seconds is None else f"{lines}X-Larder-Age: {max(age_seconds, 0.0):.1f}\r\n"
 
     def respond(
         self,
@@ -95,10 +100,9 @@ class RequestContext:
         headers: Mapping[str, str] | None = None,
     ) -> WholeAnswer:
         """A whole answer, its body in parts. `headers` are added to those of `self.headers` (Vary, for instance)."""
-        merged = self.headers(content_type, age_seconds)
+        lines = self._lines(content_type, age_seconds)
         if headers:
-            merged.update(headers)
-        lines = header_lines(merged.items())
+            lines += header_lines(headers.items())
         if self.warnings:
             lines += header_lines([("Warning", warning_header(text)) for text in self.warnings])
         return WholeAnswer(body, status, lines)

@@ -93,6 +93,15 @@ class Scope:
         text = "\0".join((self.kind.value, *sorted(self.members)))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @cached_property
+    def label(self) -> str:
+        """As the access log has it.
+
+        >>> Scope.of_names(["a", "b"]).label
+        'names:2'
+        """
+        return f"{self.kind.value}:{len(self.members)}"
+
 
 ALL = Scope(ScopeKind.ALL)
 NOTHING = Scope(ScopeKind.NOTHING)

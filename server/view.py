@@ -196,8 +196,11 @@ class ResourceView(Progress, Holdings):
         Raises:
             Unusable: the view did not catch up in time.
         """
+        position = await self._source().store_position()
+        if self.position >= position:
+            return
         try:
-            await self.reach(await self._source().store_position())
+            await self.reach(position)
         except status.TooLargeResourceVersion as error:
             raise Unusable(f"{self.gvr} is behind the store: {error}") from error
 

@@ -101,6 +101,8 @@ class Views:
     async def open(self, gvr: GVR) -> ResourceView:
         """The view of a resource, followed from now on; it holds nothing until it is asked to `ensure`.
 
+        It stays this very one as long as there are views.
+
         Raises:
             Unusable: the store cannot be read.
         """
@@ -254,7 +256,7 @@ class Views:
     def _by_use(self, *, watched: bool = False) -> list[tuple[Feed, str, float]]:
         """What may be let go, that which was read longest ago first; `watched`: also what is being watched."""
         found = [
-            (feed, shard, held.used)
+            (feed, shard, feed.view.last_used(held))
             for feed in self._feeds.values()
             if not feed.view.pinned and (watched or not feed.view.observed)
             for shard, held in feed.view.shards.items()

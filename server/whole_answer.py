@@ -36,6 +36,11 @@ def header_lines(headers: Iterable[tuple[str, str]]) -> str:
     return "".join([f"{name}: {value}\r\n" for name, value in headers])
 
 
+def header_pairs(lines: str) -> list[tuple[str, str]]:
+    """The headers of which `header_lines` made these."""
+    return [(name, value) for name, _, value in (line.partition(": ") for line in lines.split("\r\n")[:-1])]
+
+
 class WholeAnswer:
     """A status, headers (see `header_lines`) and a body: that of `parts`, one behind the other.
 
@@ -56,9 +61,7 @@ class WholeAnswer:
     @property
     def headers(self) -> Header:
         """The headers, one by one."""
-        return Header(
-            [(name, value) for name, _, value in (line.partition(": ") for line in self.lines.split("\r\n")[:-1])]
-        )
+        return Header(header_pairs(self.lines))
 
     async def send_whole(self, http: Http) -> None:
         """Send it as the answer to the request that `http` is handling.

@@ -47,39 +47,66 @@ class _Asked:
 
     options: ListOptions
     scope: Scope
+    representation: Representation
+    form: ItemForm
+    gzip: bool
     namespace: str
     namespaces: Collection[str] | None
     selectors: Selectors
     subject: str
     single: bool
+    wish: Wish | None
+    """None where it depends on more than the request: further pages'."""
+    key: str
+    """Equal for those whose answers are made of the same items."""
+    shown_as: int = -1
+    """`ResourceView.described` of the description of which it is known that it has this representation."""
 
     @classmethod
     def of(cls, ctx: RequestContext, view: ResourceView) -> _Asked:
-        """Worked out once for requests that are repeated."""
+        """Worked out once for requests that are repeated.
+
+        Raises:
+            BadRequest, StatusError: see `reading.wish_of`.
+        """
         asked = ctx.memo.get(cls)
-        if not isinstance(asked, cls):
+        if not isinstance(asked, cls) or asked.representation is not ctx.representation:
             asked = ctx.memo[cls] = cls._work_out(ctx, view)
         return asked
 
     @classmethod
     def _work_out(cls, ctx: RequestContext, view: ResourceView) -> _Asked:
-        options, scope = ctx.options, ctx.scope
+        options, scope, representation = ctx.options, ctx.scope, ctx.representation
         assert options is not None
         assert scope is not None
+        assert representation is not None
         namespaced = view.meta.namespaced
         namespace = ctx.info.namespace if namespaced else ""
         if not namespace and options.namespace_from_selector is not None:
             namespace = options.namespace_from_selector
         selectors = Selectors(options.label_selector, options.field_selector)
+        subject, form = (
+            subject_of(str(view.gvr), namespace, selectors),
+            item_form(representation, options.include_object),
+        )
+        # One object, if it is there at all: upstream reads its key, and there is no next page.
+        single = bool(options.single_name) and (bool(namespace) or not namespaced)
+        wish = None
+        if not options.continue_token:
+            wish = reading.wish_of(options, view.gvr, ctx.replica.version, subject, b"", single=single)
         return cls(
             options,
             scope,
+            representation,
+            form,
+            negotiation.gzip_accepted(ctx.request.headers.get("accept-encoding")),
             namespace,
             narrowed(scope, namespace, namespaced),
             selectors,
-            subject_of(str(view.gvr), namespace, selectors),
-            # One object, if it is there at all: upstream reads its key, and there is no next page.
-            single=bool(options.single_name) and (bool(namespace) or not namespaced),
+            subject,
+            single,
+            wish,
+            repr((str(view.gvr), subject, scope.digest, form)),
         )
 
 
@@ -92,9 +119,13 @@ class _List:
     asked: _Asked
     wish: Wish
     state: State
-    form: ItemForm
     now: float
     token_key: bytes
+
+    @property
+    def form(self) -> ItemForm:
+        """How each object appears."""
+        return self.asked.form
 
     @property
     def after(self) -> Key | None:
@@ -110,18 +141,8 @@ class _List:
     @property
     def key(self) -> tuple[object, ...]:
         """Under what the answer is kept."""
-        view, asked = self.view, self.asked
-        return (
-            view.gvr,
-            view.epoch,
-            view.described,
-            asked.subject,
-            asked.scope.digest,
-            self.after,
-            self.limit,
-            self.form,
-            self.state.past,
-        )
+        view = self.view
+        return self.asked.key, view.epoch, view.described, self.after, self.limit, self.state.past
 
     async def page(self, snapshot: Snapshot) -> Page:
         """The objects that the answer has."""
@@ -182,13 +203,11 @@ async def _answer(ctx: RequestContext) -> WholeAnswer | None:
         Gone: some object of the state is nowhere any more.
     """
     found = await _read(ctx)
-    representation = ctx.representation
-    assert representation is not None
     # Between here and the snapshot nothing may be awaited: they are of one state.
+    representation, gzip = found.asked.representation, found.asked.gzip
     encoded_otherwise = representation.yaml or representation.pretty
-    gzip = negotiation.gzip_accepted(ctx.request.headers.get("accept-encoding"))
-    answers, stamp = found.views.answers, found.state.stamp
-    kept = None if encoded_otherwise else answers.kept(found.key, stamp, found.now)
+    answers, stamp, key = found.views.answers, found.state.stamp, found.key
+    kept = None if encoded_otherwise else answers.kept(key, stamp, found.now)
     if kept is not None and (response := _respond(ctx, found, kept, gzip=gzip)) is not None:
         return response
     snapshot = found.state.take()
@@ -204,7 +223,7 @@ async def _answer(ctx: RequestContext) -> WholeAnswer | None:
     probable = gzip and assembly.long
     for packed in (probable, not probable):
         make = assembly.packed if packed else assembly.joined
-        items = await answers.make(found.key, stamp, partial(make, stamp), packed=packed)
+        items = await answers.make(key, stamp, partial(make, stamp), packed=packed)
         if (response := _respond(ctx, found, items, gzip=gzip)) is not None:
             return response
     raise Unusable("an age ticked between both forms, and the answer is now as long as upstream compresses, or not")
@@ -212,27 +231,29 @@ async def _answer(ctx: RequestContext) -> WholeAnswer | None:
 
 async def _read(ctx: RequestContext) -> _List:
     """Choose the state. Nothing is awaited after it."""
-    options, representation, scope, gvr = ctx.options, ctx.representation, ctx.scope, ctx.info.gvr
-    assert options is not None
-    assert representation is not None
-    assert scope is not None
+    gvr, views = ctx.info.gvr, ctx.replica.views
     assert gvr is not None
-    views = ctx.replica.views
-    view = await views.open(gvr)
+    view = ctx.view or await views.open(gvr)
     asked = _Asked.of(ctx, view)
+    options, scope = asked.options, asked.scope
     token_key = await views.token_key() if options.limit or options.continue_token else b""
-    wish = reading.wish_of(options, gvr, ctx.replica.version, asked.subject, token_key, single=asked.single)
+    wish = asked.wish or reading.wish_of(
+        options, gvr, ctx.replica.version, asked.subject, token_key, single=asked.single
+    )
     try:
         state = await reading.read(view, wish, scope, asked.namespaces, ctx.replica.reached)
     except Gone as error:
         raise reading.expired(error, wish, view, scope, token_key) from error
-    negotiation.check_shape(representation, verb="list", custom=view.meta.custom, gvr=gvr, kind=view.meta.kind)
-    negotiation.check_include_object(representation, options.include_object)
-    form = item_form(representation, options.include_object)
-    table = view.meta.table
-    if form.kind == "table" and table is not None and state.before and wish.rv < table.since:
-        raise reading.expired(Gone(wish.rv, table.since), wish, view, scope, token_key)
-    return _List(views, view, asked, wish, state, form, ctx.now(), token_key)
+    if asked.shown_as != view.described:
+        representation, meta = asked.representation, view.meta
+        negotiation.check_shape(representation, verb="list", custom=meta.custom, gvr=gvr, kind=meta.kind)
+        negotiation.check_include_object(representation, options.include_object)
+        asked.shown_as = view.described
+    if state.before and asked.form.kind == "table":
+        table = view.meta.table
+        if table is not None and wish.rv < table.since:
+            raise reading.expired(Gone(wish.rv, table.since), wish, view, scope, token_key)
+    return _List(views, view, asked, wish, state, ctx.now(), token_key)
 
 
 def item_form(representation: Representation, include_object: str) -> ItemForm:
@@ -246,7 +267,7 @@ def item_form(representation: Representation, include_object: str) -> ItemForm:
 
 def _respond(ctx: RequestContext, found: _List, items: Items, *, gzip: bool) -> WholeAnswer | None:
     """The answer; None if the items are not there in the encoding that it must have."""
-    around = found.envelope(items)
+    around = items.enveloped(found.state.rv, found.envelope)
     if gzip and items.length + around.length > GZIP_ABOVE_BYTES:
         if items.packed is None:
             return None

@@ -561,6 +561,29 @@ async def test_evicted_bodies_are_read_back(pods: Cluster) -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_was_read_last_is_let_go_last(pods: Cluster) -> None:
+    """A read of a namespace counts for its shard alone, one of everything for all of them."""
+    for namespace, tenant in (("a", "oil"), ("b", "gas")):
+        await pods.put(namespace, "pod-0", tenant, data="x")
+    async with Replica(pods.store) as replica:
+        view = await replica.views.open(pods.gvr)
+
+        def used() -> dict[str, float]:
+            return {shard: view.last_used(held) for shard, held in view.shards.items()}
+
+        await replica.list("/api/v1/namespaces/a/pods")
+        await replica.list("/api/v1/namespaces/b/pods")
+        before = used()
+        assert before["oil"] < before["gas"]
+        await replica.list("/api/v1/namespaces/a/pods")
+        between = used()
+        assert between["gas"] == before["gas"] < between["oil"]
+        await replica.list(PATH)
+        after = used()
+        assert min(after.values()) > max(between.values())
+
+
+@pytest.mark.asyncio
 async def test_gets_are_as_new_as_asked(pods: Cluster) -> None:
     """A get finds the newest state in a cold shard as in a hot one, waits for an RV, and knows what is not there."""
     await pods.put("a", "pod-0", "oil", data="one")
