@@ -69,7 +69,7 @@ class Response:
 
 @dataclass(slots=True)
 class Streamed:
-    """An answer that is still coming. `headers` without those of the connection, in their order."""
+    """An answer that is still coming. `headers` without those of the connection, in their order and in lower case."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -273,8 +273,8 @@ class UpstreamClient:
     async def _streamed(self, method: str, path: str, headers: Headers, body: Body = None, *, own: bool) -> Streamed:
         sent = [(name, value) for name, value in headers if name.lower() not in HOP_BY_HOP]
         answer = await self._open(method, path, sent, body, own=own)
-        received = [(name, value) for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP]
-        return Streamed(answer.status, received, self, answer)
+        received = [(name.lower(), value) for name, value in answer.headers.items()]
+        return Streamed(answer.status, [header for header in received if header[0] not in HOP_BY_HOP], self, answer)
 
     async def connect(self, *, own: bool = False) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection of its own, for a request that upgrades it; the caller writes and reads HTTP itself.

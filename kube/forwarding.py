@@ -138,24 +138,22 @@ class Forwarding:
         if len(kept) >= IDLE_LIMIT:
             connection.close()
             return
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.rests = False
         kept.append(connection)
         if self._sweep is None:
-            self._sweep = loop.call_later(IDLE_SECONDS, self._close_old)
+            self._sweep = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close_old)
 
     def _close_old(self) -> None:
         """Close what was not used for long: a server may be about to, just as the next request is written."""
         self._sweep = None
-        loop = asyncio.get_running_loop()
-        oldest = loop.time() - IDLE_SECONDS
         for own, kept in self._idle.items():
             for connection in kept:
-                if connection.idle_since <= oldest:
+                if connection.rests:
                     connection.close()
+                connection.rests = True
             self._idle[own] = [connection for connection in kept if connection.open]
         if any(self._idle.values()):
-            self._sweep = loop.call_later(IDLE_SECONDS, self._close_old)
+            self._sweep = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close_old)
 
 
 def kept_alive(address: Any) -> socket.socket:

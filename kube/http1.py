@@ -75,7 +75,8 @@ class Connection(asyncio.BufferedProtocol):
     ) -> None:
         self.own = own
         self.context = context
-        self.idle_since = 0.0
+        self.rests = False
+        """It was idle when that was last looked at."""
         self._free = free
         self._transport: asyncio.Transport
         self._parser = HttpResponseParser(self)

@@ -7,9 +7,10 @@ afterwards: `server.list_options.check_route`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from kube import status
-from kube.query import Query, has_broken_escape, percent_decode
+from kube.query import MAX_CACHED_QUERY, Query, has_broken_escape, percent_decode
 from kube.resources import GVR
 from kube.selectors import FieldSelector, LabelSelector, SelectorError
 from kube.strconv import NumError, parse_int, quote
@@ -129,6 +130,17 @@ def parse(method: str, path: str, query: Query | str = "", version: ServerVersio
     )
 
 
+def parse_target(method: str, target: str, version: ServerVersion) -> RequestInfo:
+    """As `parse`, of path and query in one; what is asked again and again is understood once.
+
+    Raises:
+        PlainError: as `parse`.
+    """
+    return (
+        _parse_cached(method, target, version) if len(target) <= MAX_CACHED_QUERY else _parse(method, target, version)
+    )
+
+
 def invalid_name(name: str) -> str:
     """Why `name` cannot be a segment of a storage key, in upstream's words; "" if it can.
 
@@ -138,6 +150,14 @@ def invalid_name(name: str) -> str:
     if name in (".", ".."):
         return f"may not be '{name}'"
     return ";".join(f"may not contain '{character}'" for character in "/%" if character in name)
+
+
+def _parse(method: str, target: str, version: ServerVersion) -> RequestInfo:
+    path, _, query = target.partition("?")
+    return parse(method, path, Query.parse(query, version), version)
+
+
+_parse_cached = lru_cache(maxsize=4096)(_parse)
 
 
 def _split(path: str) -> list[str]:

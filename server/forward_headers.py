@@ -28,8 +28,9 @@ _HOP_BY_HOP = frozenset(
     )
 )
 _IDENTITY_PREFIXES = ("impersonate-", "x-remote-")
-_OURS = frozenset(("host", "authorization", "audit-id", "x-forwarded-for", "expect"))
+_NOT_UPSTREAM = _HOP_BY_HOP | {"host", "authorization", "audit-id", "x-forwarded-for", "expect"}
 _NOT_REPEATED = frozenset(("x-larder-source", "x-larder-age", "alt-svc"))
+_NOT_REPEATED_OF_WHOLE = _NOT_REPEATED | {"content-length"}
 
 
 def impersonates(headers: Iterable[tuple[str, str]]) -> bool:
@@ -61,20 +62,18 @@ def for_upstream(
         upgrade: keep the headers that ask for another protocol.
     """
     headers = list(headers)
-    dropped = _HOP_BY_HOP | _named_by_connection(headers)
-    kept: Headers = []
-    forwarded_for = []
-    for name, value in headers:
-        if name == "x-forwarded-for":
-            forwarded_for.append(value)
-        elif name not in dropped and name not in _OURS and not name.startswith(_IDENTITY_PREFIXES):
-            kept.append((name, value))
+    kept = [
+        header for header in headers if header[0] not in _NOT_UPSTREAM and not header[0].startswith(_IDENTITY_PREFIXES)
+    ]
+    if named := _named_by_connection(headers):
+        kept = [header for header in kept if header[0] not in named]
     if upgrade:
         kept += [(name, value) for name, value in headers if name == "upgrade"]
         kept.append(("connection", "Upgrade"))
     kept.append(("audit-id", audit_id))
     if client:
-        kept.append(("x-forwarded-for", ", ".join((*forwarded_for, client))))
+        before = [value for name, value in headers if name == "x-forwarded-for"]
+        kept.append(("x-forwarded-for", ", ".join((*before, client))))
     return kept + identity
 
 
@@ -111,16 +110,30 @@ def impersonated(credential: Credential) -> bool:
     return credential.kind is CredentialKind.CERTIFICATE
 
 
-def for_client(headers: Iterable[tuple[str, str]]) -> Headers:
-    """The headers of upstream's answer as the client gets them; `headers` may have names of any case."""
+def for_client(headers: Iterable[tuple[str, str]], *, whole: bool = False) -> Headers:
+    """The headers of upstream's answer as the client gets them.
+
+    Args:
+        headers: those of the message, with lower-case names.
+        whole: without the length of the body, which is there and says it itself.
+    """
+    dropped = _NOT_REPEATED_OF_WHOLE if whole else _NOT_REPEATED
+    return [header for header in headers if header[0] not in dropped]
+
+
+def of_message(headers: Iterable[tuple[str, str]]) -> Headers:
+    """The headers that are not of the connection alone, in lower case."""
     headers = [(name.lower(), value) for name, value in headers]
-    dropped = _HOP_BY_HOP | _named_by_connection(headers) | _NOT_REPEATED
-    return [(name, value) for name, value in headers if name not in dropped]
+    dropped = _HOP_BY_HOP | _named_by_connection(headers)
+    return [header for header in headers if header[0] not in dropped]
 
 
 def _named_by_connection(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
     """Headers that are for this connection alone. Not those of the identity: nobody may have them taken out."""
-    named = {part.strip().lower() for name, value in headers if name == "connection" for part in value.split(",")}
+    values = [value for name, value in headers if name == "connection"]
+    if not values:
+        return frozenset()
+    named = {part.strip().lower() for value in values for part in value.split(",")}
     return frozenset(named - {"authorization", "", "close"})
 
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, cast
 
 from kube import paths, status
 from kube.paths import RequestInfo
-from kube.query import Query
 from kube.upstream_error import UpstreamUnreachable
 from server import negotiation
 from server.access_log import Line
@@ -134,8 +133,7 @@ class Pipeline:
     async def _decide(self, ctx: RequestContext, head: Head) -> Answer | None:
         """The whole way, for a request that was not seen before."""
         replica = self._replica
-        path, _, query = target_of(ctx.request).partition("?")
-        ctx.info = info = paths.parse(ctx.request.method, path, Query.parse(query, replica.version), replica.version)
+        ctx.info = info = paths.parse_target(ctx.request.method, target_of(ctx.request), replica.version)
         seconds = check_timeout(info, replica.version)
         identity = await identify(replica, ctx.request, head.presented)
         ctx.user, ctx.credential = identity.user, identity.credential

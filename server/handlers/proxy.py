@@ -163,11 +163,10 @@ async def _pass_on(ctx: RequestContext, answer: UpstreamAnswer | Streamed) -> An
 
 async def _at_once(ctx: RequestContext, answer: UpstreamAnswer | Streamed) -> WholeAnswer:
     """An answer that has come whole, as the short ones do: it goes on in one write."""
-    body = [chunk async for chunk in answer.chunks()]
-    headers = [("x-larder-source", "upstream")]
-    headers += [header for header in forward_headers.for_client(answer.headers) if header[0] != "content-length"]
-    headers += [("warning", warning_header(text)) for text in ctx.warnings]
-    return WholeAnswer(body, answer.status, header_lines(headers))
+    headers = [("x-larder-source", "upstream"), *forward_headers.for_client(answer.headers, whole=True)]
+    if ctx.warnings:
+        headers += [("warning", warning_header(text)) for text in ctx.warnings]
+    return WholeAnswer((await answer.read(),), answer.status, header_lines(headers))
 
 
 async def _stream(

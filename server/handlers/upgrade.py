@@ -97,7 +97,7 @@ async def _refusal(head: _Head, reader: asyncio.StreamReader) -> HTTPResponse:
     else:
         body = await reader.read(_REFUSAL_BYTES)
     response = HTTPResponse(body, head.status, content_type=fields.get("content-type"))
-    for name, value in forward_headers.for_client(head.headers):
+    for name, value in forward_headers.for_client(forward_headers.of_message(head.headers)):
         if name != "content-length":
             response.headers.add(name, value)
     response.headers["x-larder-source"] = "upstream"
