@@ -18,7 +18,7 @@ from server.objects import ItemForm, Shape, row_of
 from server.pause import Pause
 from server.render import GZIP_ABOVE_BYTES
 from server.rendering import render
-from tables.registry import row_order
+from tables.row import row_order
 
 if TYPE_CHECKING:
     from server.block import Block
@@ -100,12 +100,15 @@ class Assembly:
     async def stream(self) -> AsyncIterator[bytes]:
         """The items bit by bit."""
         first = True
-        async for text in self.texts():
+        async for text in self.texts(once=True):
             yield text.body() if first else b"," + text.body()
             first = False
 
-    async def texts(self) -> AsyncIterator[Text]:
-        """The text of each piece in turn."""
+    async def texts(self, *, once: bool = False) -> AsyncIterator[Text]:
+        """The text of each piece in turn. `once`: to be kept only if it is asked for again.
+
+        A list of a whole cluster would fill the memory, and push out what others ask for, for one who never comes back.
+        """
         pause = Pause()
         if self.sorted_rows and self.form.kind == "table":
             records = [record for piece in self.page.pieces for record in piece.block.selected(piece.mask)]
@@ -114,7 +117,7 @@ class Assembly:
                 yield await self._some(records)
             return
         for piece in self.page.pieces:
-            if piece.whole:
+            if piece.whole and (self.kept.met(piece.block, self.form) or not once):
                 rendering = self.kept.rendering(piece.block, self.form)
                 text = await rendering.at(self.now, piece.block, self.form, self.shape, self.fetch)
                 yield text

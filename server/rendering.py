@@ -98,6 +98,12 @@ class Kept:
         self.bytes = 0
         self._sizes: OrderedDict[weakref.ref[Rendering], int] = OrderedDict()
 
+    def met(self, block: Block, form: ItemForm) -> bool:
+        """Whether the block was asked for in this form before; now it has been."""
+        before = form in block.renderings
+        self.rendering(block, form)
+        return before
+
     def rendering(self, block: Block, form: ItemForm) -> Rendering:
         """The block's rendering in this form."""
         rendering = block.renderings.get(form)

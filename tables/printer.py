@@ -106,7 +106,7 @@ class Printer:
     """Prints the rows of one resource. Never raises on an object that an API server accepts.
 
     `null_rows`: upstream answers an empty list with `"rows":null` instead of `[]`.
-    `sort_rows`: the rows of a list are to be sorted by `tables.registry.row_order`.
+    `sort_rows`: the rows of a list are to be sorted by `tables.row.row_order`.
     `digest` names code and columns: rows made under another digest may differ.
     """
 

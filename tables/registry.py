@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import ModuleType
 
-import msgspec
-
 from kube.resources import GVR
 from kube.version import ServerVersion
 from tables.columns import ColumnDefinition, Columns
@@ -41,7 +39,6 @@ from tables.kinds import (
     volumes,
 )
 from tables.printer import KindTable, Printer
-from tables.row import Row, finish
 
 __all__ = [
     "KIND_TABLES",
@@ -56,7 +53,6 @@ __all__ = [
     "default_printer",
     "kept_rows",
     "printer_for",
-    "row_order",
 ]
 
 _MODULES: tuple[ModuleType, ...] = (
@@ -143,15 +139,3 @@ def declared_columns(gvr: GVR, version: ServerVersion) -> Columns | None:
     if table is None:
         return None
     return Columns(tuple(column.definition() for column in table.columns_of(version)))
-
-
-_decode = msgspec.json.Decoder().decode
-
-
-def row_order(row: Row) -> tuple[int, str]:
-    """The key by which rows are sorted where the printer says `sort_rows`.
-
-    FlowSchemas are listed by matching precedence (their third cell), then by name.
-    """
-    cells = _decode(finish(row, 0.0) + b"}")["cells"]
-    return cells[2], cells[0]

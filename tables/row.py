@@ -13,6 +13,8 @@ import msgspec
 
 from tables.duration import human_duration, next_change
 
+_decode = msgspec.json.Decoder().decode
+
 
 class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
     r"""`parts[0] + dur(times[0]) + parts[1] + dur(times[1]) + … + parts[-1]` is the row's wire text.
@@ -64,6 +66,15 @@ def blanked(row: Row, text: bytes) -> bytes:
 def row_changes_at(row: Row, now: float) -> float:
     """The earliest instant after `now` at which `finish` gives another text; infinite if none will."""
     return min((next_change(t, now) for t in row.times), default=math.inf)
+
+
+def row_order(row: Row) -> tuple[int, str]:
+    """The key by which rows are sorted where the printer says `sort_rows`.
+
+    FlowSchemas are listed by matching precedence (their third cell), then by name.
+    """
+    cells = _decode(finish(row, 0.0) + b"}")["cells"]
+    return cells[2], cells[0]
 
 
 def _wire(seconds: float) -> bytes:

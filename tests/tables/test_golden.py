@@ -8,8 +8,8 @@ import pytest
 
 from kube.version import ServerVersion
 from tables.duration import instant
-from tables.registry import crd_columns, declared_columns, row_order
-from tables.row import finish
+from tables.registry import crd_columns, declared_columns
+from tables.row import finish, row_order
 from tests.replay import world
 from tests.tables import goldens
 

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from kube.fields import NAME, NAMESPACE
 from kube.selectors import FieldSelector, LabelSelector
 from server import deflate
+from server.assembly import Assembly
 from server.block import MOST, Block, cut
 from server.history import Change, History, undo
 from server.matching import Selectors
 from server.objects import ItemForm, Shape, in_struct_order, without_annotation
 from server.rendering import Kept, render
+from server.snapshot import Page, Piece
 from server.space import Space
 from server.text import Text
 from store.record import Record
@@ -252,6 +254,25 @@ def test_texts_are_joined_by_commas() -> None:
     assert text.body() == b",".join(record.body() for record in records)
     assert text.length == len(text.body())
     assert _inflated(asyncio.run(text.segment())) == text.body()
+
+
+@pytest.mark.asyncio
+async def test_what_is_streamed_once_is_not_kept() -> None:
+    """A streamed list leaves nothing behind; one that comes again is kept, and reads the same each time."""
+    block = Block([_record(f"n{number}") for number in range(3)])
+    kept = Kept(1 << 20)
+
+    async def fetch(_: object) -> list[Record]:
+        raise AssertionError("all bodies are there")
+
+    async def stream() -> bytes:
+        page = Page([Piece(block, block.full), Piece(block, 0b011)], 5, ("a", "n1"), 0)
+        return b"".join([part async for part in Assembly(page, TABLE, SHAPE, 1060.0, kept, fetch).stream()])
+
+    rows = [SHAPE.item(record, TABLE, 1060.0) for record in block.records]
+    for least in (0, 1, 1):
+        assert await stream() == b",".join(rows + rows[:2])
+        assert (kept.bytes > 0) == bool(least)
 
 
 def test_renderings_stay_within_their_budget() -> None:
