@@ -181,7 +181,7 @@ class UpstreamClient:
                 sent["Authorization"] = authorization
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    response = await self._whole(await self._open(method, path, sent.items(), body))
+                    response = await self._whole(await self._open(method, path, list(sent.items()), body))
             except TimeoutError:
                 what = f"{method} {path} within {timeout_seconds:g} s"
                 raise UpstreamTimeout(f"{self.server} gave no answer to {what}") from None

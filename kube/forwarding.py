@@ -31,6 +31,7 @@ NEXT_ADDRESS_SECONDS = 0.25
 
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 """Methods that may be sent again: what they do twice is what they do once."""
+_FRAMING = HOP_BY_HOP | {"content-length"}
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 """Methods that need not say that they have no body."""
 
@@ -87,15 +88,12 @@ class Forwarding:
 
     def _head(self, method: str, path: str, headers: Headers, *, has_body: bool) -> tuple[bytes, int | None]:
         """The request's head, and its body's length; None for a body in chunks."""
-        said = ""
-        sent = []
-        for name, value in headers:
-            if name == "content-length":
-                said = said or value
-            elif name not in HOP_BY_HOP:
-                sent.append((name, value))
-        length = int(said) if said.isascii() and said.isdecimal() else None
+        sent = [header for header in headers if header[0] not in _FRAMING]
+        length = None
         if has_body:
+            said = next((value for name, value in headers if name == "content-length"), "")
+            if said.isascii() and said.isdecimal():
+                length = int(said)
             sent.append(("transfer-encoding", "chunked") if length is None else ("content-length", str(length)))
         elif method not in _BODILESS:
             sent.append(("content-length", "0"))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -34,7 +34,7 @@ HOP_BY_HOP = frozenset(
 )  # fmt: skip
 """Headers of one connection, never of the message: not forwarded."""
 
-Headers = Iterable[tuple[str, str]]
+Headers = Sequence[tuple[str, str]]
 
 
 def request_head(method: str, target: str, host: str, headers: Headers) -> bytes:

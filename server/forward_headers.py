@@ -50,14 +50,13 @@ def impersonation_refused() -> Forbidden:
 
 
 def for_upstream(
-    headers: Iterable[tuple[str, str]], identity: Headers, *, audit_id: str, client: str, upgrade: bool = False
+    headers: Iterable[tuple[str, str]], identity: Headers, *, client: str, upgrade: bool = False
 ) -> Headers:
-    """The headers of the forwarded request.
+    """The headers of the forwarded request, but for the audit ID under which upstream is to log it.
 
     Args:
         headers: the client's, with lower-case names, repeated ones repeated.
         identity: from `identity_headers`.
-        audit_id: under which upstream is to log the request.
         client: the client's address, for X-Forwarded-For.
         upgrade: keep the headers that ask for another protocol.
     """
@@ -70,7 +69,6 @@ def for_upstream(
     if upgrade:
         kept += [(name, value) for name, value in headers if name == "upgrade"]
         kept.append(("connection", "Upgrade"))
-    kept.append(("audit-id", audit_id))
     if client:
         before = [value for name, value in headers if name == "x-forwarded-for"]
         kept.append(("x-forwarded-for", ", ".join((*before, client))))

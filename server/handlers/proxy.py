@@ -11,7 +11,7 @@ import asyncio
 import logging
 import zlib
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from sanic.response import HTTPResponse
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kube.answer import UpstreamAnswer
     from kube.client import Streamed
     from kube.resources import GVR
+    from server.connection import PolledRequest
     from server.request_context import RequestContext
     from server.whole_answer import Answer
 
@@ -53,27 +54,17 @@ async def forward(ctx: RequestContext, cause: str) -> Answer | None:
     """
     ctx.source = "upstream"
     ctx.cause = cause
-    request = ctx.request
-    wants_upgrade = upgrade.wanted(request.headers)
-    identity = forward_headers.identity_headers(ctx.user, ctx.credential, request.headers.get("authorization"))
-    headers = forward_headers.for_upstream(
-        request.headers.items(),
-        identity,
-        audit_id=ctx.audit_id,
-        client=request.ip or "",
-        upgrade=wants_upgrade,
-    )
-    own = forward_headers.impersonated(ctx.credential)
-    target = target_of(request)
+    request, way = ctx.request, _way(ctx)
+    headers = [*way.headers, ("audit-id", ctx.audit_id)]
     try:
-        if wants_upgrade:
-            return await upgrade.tunnel(ctx, target, headers, own=own)
+        if way.upgrade:
+            return await upgrade.tunnel(ctx, way.target, headers, own=way.own)
         answer = await ctx.replica.upstream.forward(
             request.method,
-            target,
+            way.target,
             headers,
             _body(ctx),
-            own=own,
+            own=way.own,
             verb=ctx.info.verb,
             resource=ctx.resource_label,
             cause=cause,
@@ -91,6 +82,34 @@ async def forward(ctx: RequestContext, cause: str) -> Answer | None:
         sent = not isinstance(error, UpstreamUnreachable) and request.method not in _READS
         _log.warning("a request could not be forwarded: %s", error)
         raise forward_headers.upstream_failed(took_effect_unknown=sent) from error
+
+
+class _Way(NamedTuple):
+    """How a request goes upstream, as far as its head and its connection's certificate say it."""
+
+    target: str
+    headers: list[tuple[str, str]]
+    own: bool
+    upgrade: bool
+
+
+def _way(ctx: RequestContext) -> _Way:
+    """Worked out once for heads that are repeated: who the caller is follows from the head, or nobody asks for it.
+
+    Raises:
+        Forbidden: the caller cannot be represented upstream.
+    """
+    request = cast("PolledRequest", ctx.request)
+    way = request.known.get(_Way)
+    if way is None:
+        wants_upgrade = upgrade.wanted(request.headers)
+        identity = forward_headers.identity_headers(ctx.user, ctx.credential, request.headers.get("authorization"))
+        headers = forward_headers.for_upstream(
+            request.headers.items(), identity, client=request.ip or "", upgrade=wants_upgrade
+        )
+        own = forward_headers.impersonated(ctx.credential)
+        way = request.known[_Way] = _Way(target_of(request), headers, own, wants_upgrade)
+    return cast("_Way", way)
 
 
 def target_of(request: Request) -> str:
