@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable
 
@@ -25,6 +26,8 @@ VERSION_SECONDS = 30.0
 ANSWER_SECONDS = 5.0
 NEWEST_SECONDS = 1.0
 """For so long the newest resourceVersion is taken as it is: many resources ask for it at once."""
+SPREAD_SECONDS = 1.0
+"""Over so long all who waited for upstream's return ask it again."""
 
 
 class Pulse:
@@ -48,6 +51,9 @@ class Pulse:
         self._newest = (float("-inf"), 0)
         self._asking = asyncio.Lock()
         self._silent = False
+        self._returned_at = float("-inf")
+        self._return = asyncio.Event()
+        """The next one."""
 
     @property
     def silent_seconds(self) -> float:
@@ -62,6 +68,21 @@ class Pulse:
             await asyncio.sleep(max(pause, QUIET_SECONDS / 4))
             if self.silent_seconds >= QUIET_SECONDS or time.monotonic() - self._asked_at >= VERSION_SECONDS:
                 await self._ask()
+
+    async def rest(self, seconds: float, since: float) -> bool:
+        """Wait so long after something failed that was begun at `since`; true: upstream has returned, after a silence.
+
+        Then the wait ends early: who found nobody for minutes need not wait out the long pause that came of it.
+        """
+        returned = self._return
+        try:
+            async with asyncio.timeout(seconds):
+                if self._returned_at <= since:
+                    await returned.wait()
+                await asyncio.sleep(random.uniform(0, SPREAD_SECONDS))  # noqa: S311
+        except TimeoutError:
+            return False
+        return True
 
     async def newest(self, least: int) -> int:
         """The newest resourceVersion of upstream's main storage, at most a second old.
@@ -96,6 +117,9 @@ class Pulse:
             return
         if self._silent:
             log.info("upstream is there again")
+            self._returned_at = time.monotonic()
+            self._return.set()
+            self._return = asyncio.Event()
             self._returned()
         self._silent = False
         version = found.get("gitVersion") if isinstance(found, dict) else None

@@ -101,6 +101,7 @@ class Reflector:
         """Whether upstream may have gone back in time since it was last heard."""
         self._must_list = False
         self._must_load = False
+        self._backoff = Backoff()
         self._refused = 0
         """Failures in a row that may lie in the form that was asked for."""
         self._patient: asyncio.Timeout | None = None
@@ -143,16 +144,16 @@ class Reflector:
     # --- the loop -------------------------------------------------------------------------------------------
 
     async def _follow_for_ever(self, group: asyncio.TaskGroup) -> None:
-        backoff = Backoff()
         described: asyncio.Task[None] | None = None
         expired = 0
         while True:
+            begun = time.monotonic()
             try:
                 await self._prepare()
                 if described is None:
                     described = group.create_task(self.describer.run(), name=f"describe {self.gvr}")
                 if await self._watch():
-                    backoff.reset()
+                    self._backoff.reset()
                     expired = self._refused = 0
                     continue  # upstream ended the watch in its time: the next one follows at once
                 problem = "the watch ended at once"
@@ -180,10 +181,15 @@ class Reflector:
                 self.watching = False
             # While no watch is open, whatever ended it, upstream may be restored and nobody sees that.
             self._suspicious = True
-            metrics.failures.labels(self._name).inc()
-            pause = backoff.next()
-            log.warning("%s: %s; again in %.1f s", self.gvr, problem, pause)
-            await asyncio.sleep(pause)
+            await self._rest(problem, begun)
+
+    async def _rest(self, problem: str, begun: float) -> None:
+        """Wait after what was begun then has failed."""
+        metrics.failures.labels(self._name).inc()
+        pause = self._backoff.next()
+        log.warning("%s: %s; again in %.1f s", self.gvr, problem, pause)
+        if await self._pulse.rest(pause, begun):
+            self._backoff.reset()
 
     async def _prepare(self) -> None:
         """Have the resource in the store, described, and the writer at the store's position."""
@@ -270,8 +276,10 @@ class Reflector:
                 self.describer.asking.watched(form)
                 self._in_touch = time.monotonic()
                 if batch:
-                    told = True
                     await self._take_in(batch)
+                    told = True
+                    # However this watch ends: it was no failure, and bookmarks come each minute.
+                    self._backoff.reset()
                     metrics.apply_seconds.observe(time.monotonic() - self._in_touch)
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,6 +27,9 @@ OLDEST_VERSION = (7, 0)
 
 TIMEOUT_SECONDS = 5.0
 """For one answer. The longest scripts (moving a namespace of 10,000 objects) take some 0.5 s."""
+
+PLAIN_SECONDS = 1.0
+"""A Redis without TLS answers a word in its own language within milliseconds."""
 
 MAX_CONNECTIONS = 32
 """Of one process. Commands beyond wait for a free one, so a burst cannot open thousands."""
@@ -66,6 +70,7 @@ class Store:
         except ValueError as error:
             raise StoreUnsuitable(f"Redis URL: {error}. Like redis://HOST:6379/0 or unix:///run/redis.sock") from error
         try:
+            await store._refuse_without_tls()
             await store.check()
         except BaseException:
             await store.close()
@@ -89,6 +94,19 @@ class Store:
         complaint = unsuitable(info)
         if complaint:
             raise StoreUnsuitable(f"{without_password(self.url)}: {complaint}")
+
+    async def _refuse_without_tls(self) -> None:
+        """A Redis without TLS says nothing at all to the first words of TLS, so it is told apart beforehand.
+
+        Raises:
+            StoreUnsuitable: the URL wants TLS, and what listens there has none.
+        """
+        if not self.url.startswith("rediss://"):
+            return
+        address = self.redis.connection_pool.connection_kwargs
+        if await _answers_plainly(str(address.get("host", "localhost")), int(address.get("port", 6379))):
+            advice = "what listens there speaks no TLS: use redis://, or the port that Redis has as its tls-port"
+            raise StoreUnsuitable(f"{without_password(self.url)}: {advice}")
 
     async def close(self) -> None:
         """Close all connections of commands. Subscribers close their own."""
@@ -178,6 +196,23 @@ def unsuitable(info: dict[str, Any]) -> str | None:
             "run CONFIG SET maxmemory-policy noeviction, and write it into its configuration"
         )
     return None
+
+
+async def _answers_plainly(host: str, port: int) -> bool:
+    """Whether a Redis without TLS is there; one with TLS closes the connection.
+
+    Who cannot be reached at all is found out, with the reason, by who really connects.
+    """
+    try:
+        async with asyncio.timeout(PLAIN_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(b"PING\r\n")
+                return await reader.read(1) in (b"+", b"-")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
 
 
 def without_password(url: str) -> str:

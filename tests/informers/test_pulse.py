@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -40,5 +41,24 @@ async def test_an_upstream_that_is_there_again_is_told(upstream: Upstream, clien
     async with asyncio.timeout(20):
         await told.wait()
     assert not upstream.faults.get(("get", "/version"))
+    running.cancel()
+    await asyncio.wait({running})
+
+
+@pytest.mark.asyncio
+async def test_nobody_waits_on_when_upstream_is_there_again(
+    upstream: Upstream, client: UpstreamClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long pauses end with a silence; one that began before it ended is not even waited for; a failure after it is."""
+    monkeypatch.setattr(pulse, "SPREAD_SECONDS", 0.01)
+    upstream.misbehave("get", "/version", Fault("status", times=2, status=503))
+    one = Pulse(client, upstream.version, lambda _: None)
+    begun = time.monotonic()
+    resting = [asyncio.create_task(one.rest(3600.0, begun)) for _ in range(3)]
+    running = asyncio.create_task(one.run())
+    async with asyncio.timeout(20):
+        assert await asyncio.gather(*resting) == [True] * 3
+        assert await one.rest(3600.0, begun)
+        assert not await one.rest(0.05, time.monotonic())
     running.cancel()
     await asyncio.wait({running})

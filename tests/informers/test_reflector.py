@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from informers import reflector as reflectors
+from informers.backoff import Backoff
+from kube import tasks
 from store.errors import Fenced, StoreUnavailable
 from store.writer import Event, Writer
 from tests.informers.eventually import until
@@ -179,6 +181,31 @@ async def test_upstream_restarts(stage: Stage, upstream: Upstream) -> None:
     await stage.caught_up(CONFIG_MAPS, last)
     assert [event.rv for event in await stage.events(CONFIG_MAPS, position)] == [last]
     assert upstream.count("list", CONFIG_MAPS) == 1
+
+
+@pytest.mark.asyncio
+async def test_upstream_is_followed_as_soon_as_it_is_there_again(stage: Stage, upstream: Upstream) -> None:
+    """A pause that has grown over a long outage ends with the outage, and the next one is short again."""
+    await synced(stage, upstream)
+    reflector = stage.running[0].reflector
+    reflector._backoff = Backoff(first=3600.0)
+    pulse = asyncio.create_task(reflector._pulse.run())
+    await upstream.stop()
+    await until(lambda: reflector._pulse._silent and not reflector.watching)
+    await upstream.start()
+    await stage.caught_up(CONFIG_MAPS, upstream.put(CONFIG_MAPS, "free", "later"))
+    await tasks.end(pulse)
+
+
+@pytest.mark.asyncio
+async def test_a_watch_that_told_something_was_no_failure(stage: Stage, upstream: Upstream) -> None:
+    """However it breaks: the pause before the next one is the first again, not the one that an old outage led to."""
+    await synced(stage, upstream)
+    reflector = stage.running[0].reflector
+    grown = [reflector._backoff.next() for _ in range(8)]
+    assert grown[-1] > grown[0]
+    await stage.caught_up(CONFIG_MAPS, upstream.put(CONFIG_MAPS, "free", "told"))
+    await until(lambda: reflector._backoff.next() < grown[2])
 
 
 @pytest.mark.asyncio

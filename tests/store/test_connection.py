@@ -117,6 +117,14 @@ async def test_tls(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_tls_with_a_server_that_has_none_is_unsuitable() -> None:
+    """A `rediss://` URL of a server without TLS is refused with what to do; that server would say nothing for ever."""
+    port = embedded._free_port()
+    with EmbeddedRedis({"port": str(port)}), pytest.raises(StoreUnsuitable, match=r"no TLS: use redis://"):
+        await Store.open(f"rediss://:secretword@127.0.0.1:{port}/0")
+
+
+@pytest.mark.asyncio
 async def test_writes_are_not_repeated_and_reads_are(redis_url: str) -> None:
     """After a cut connection a read goes on; a write reports it, since it may have happened."""
     async with await Store.open(redis_url, f"cut{os.getpid()}") as store:
