@@ -60,6 +60,7 @@ class Holdings:
         self.began = self.forgot = meta.position
         """The newest RV at which a place may have been forgotten: one that comes up anew may have a past until then."""
         self._all_used = 0.0
+        """Loop time of the last read of everything. Not noted in each shard: they are as many as there are tenants."""
         self._expected: Counter[str] = Counter()
 
     def holds(self, namespaces: Collection[str] | None = None) -> bool:
@@ -178,11 +179,16 @@ class Holdings:
             if (held := self.shards.get(shard)) is None or not held.whole or held.missing
         }
 
-    def _touch(self, namespaces: Collection[str] | None) -> None:
-        now = loop_time()
-        if namespaces is None:
-            self._all_used = now  # not in each of them: they are as many as there are tenants
-            return
-        for shard in {self._shard_of(namespace) for namespace in namespaces}:
-            if shard is not None and (held := self.shards.get(shard)) is not None:
+    def _use(self, namespaces: Collection[str]) -> set[str]:
+        """Note a read of these namespaces. Returns the shards that must be hydrated first."""
+        now, missing = loop_time(), set()
+        for namespace in namespaces:
+            shard = self._shard_of(namespace)
+            if shard is None:
+                continue  # No object of this resource was ever in it.
+            held = self.shards.get(shard)
+            if held is not None and held.has(namespace):
                 held.used = now
+            else:
+                missing.add(shard)
+        return missing

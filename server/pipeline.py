@@ -301,7 +301,7 @@ def _state(view: ResourceView | None) -> CacheState:
         return CacheState(synced=False, faithful_tables=False)
     table = view.meta.table
     served, kept = (table.served, table.kept) if table is not None else (False, False)
-    return CacheState(view.usable, served, view.stale_seconds, kept)
+    return CacheState(view.meta.readable, served, view.stale_seconds, kept)
 
 
 def _audit_id(request: Request) -> str:

@@ -13,8 +13,6 @@ from server.metrics import OTHER
 from server.whole_answer import WholeAnswer, header_lines, header_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sanic.request import Request
 
     from kube.paths import RequestInfo
@@ -25,6 +23,9 @@ if TYPE_CHECKING:
     from server.replica import Replica
     from server.scope import Scope
     from server.view import ResourceView
+
+GZIP_LINES = header_lines([("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")])
+"""Of an answer that is compressed."""
 
 
 @dataclass(slots=True)
@@ -97,12 +98,10 @@ class RequestContext:
         content_type: str = "application/json",
         status: int = 200,
         age_seconds: float | None = None,
-        headers: Mapping[str, str] | None = None,
+        more: str = "",
     ) -> WholeAnswer:
-        """A whole answer, its body in parts. `headers` are added to those of `self.headers` (Vary, for instance)."""
-        lines = self._lines(content_type, age_seconds)
-        if headers:
-            lines += header_lines(headers.items())
+        """A whole answer, its body in parts. `more` are lines behind those of `self.headers` (Vary, for instance)."""
+        lines = self._lines(content_type, age_seconds) + more
         if self.warnings:
             lines += header_lines([("Warning", warning_header(text)) for text in self.warnings])
         return WholeAnswer(body, status, lines)

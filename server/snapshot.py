@@ -90,6 +90,10 @@ def stamp_of(view: ResourceView, namespaces: Collection[str] | None) -> object:
     """Equal only for equal content of these namespaces (None: of everything)."""
     if namespaces is None:
         return view.generation
+    if len(namespaces) == 1:
+        (namespace,) = namespaces
+        space = view.spaces.get(namespace)
+        return (namespace, space.generation) if space is not None else ()
     return tuple((space.namespace, space.generation) for space in view.ordered_spaces(namespaces))
 
 

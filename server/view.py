@@ -179,15 +179,16 @@ class ResourceView(Progress, Holdings):
         if not self.meta.namespaced:
             while not self.holds_all:
                 await source.hydrate(None)
+            self._all_used = loop_time()
         elif namespaces is None:
             while missing := self._missing_shards():
                 await asyncio.gather(*(source.hydrate(shard) for shard in missing))
             self.holds_all = True
+            self._all_used = loop_time()
         else:
-            while missing := {shard for ns in namespaces if (shard := self._missing_shard(ns)) is not None}:
+            while missing := self._use(namespaces):
                 await asyncio.gather(*(source.hydrate(shard) for shard in missing))
-        self._touch(namespaces)
-        if not self.usable:
+        if not self.meta.readable:
             raise Unusable(f"{self.gvr} is {self.meta.state}")
 
     async def fresh(self) -> None:

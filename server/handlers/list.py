@@ -15,7 +15,7 @@ from server.negotiation import PRETTY_CUSTOM_SINCE, Form, Representation
 from server.objects import OBJECT, ItemForm, Shape
 from server.pause import Pause
 from server.render import GZIP_ABOVE_BYTES, Envelope, ListMeta, envelope, gzipped, pretty, yaml
-from server.request_context import warning_header
+from server.request_context import GZIP_LINES, warning_header
 from server.snapshot import Page, Snapshot, narrowed, pick
 from server.view import Gone, Unusable
 
@@ -271,8 +271,7 @@ def _respond(ctx: RequestContext, found: _List, items: Items, *, gzip: bool) -> 
     if gzip and items.length + around.length > GZIP_ABOVE_BYTES:
         if items.packed is None:
             return None
-        headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-        return ctx.respond(*items.file(around), age_seconds=found.view.age(), headers=headers)
+        return ctx.respond(*items.file(around), age_seconds=found.view.age(), more=GZIP_LINES)
     return ctx.respond(*around.parts(items.plain), age_seconds=found.view.age()) if items.plain is not None else None
 
 
@@ -295,11 +294,11 @@ async def encoded(ctx: RequestContext, view: ResourceView, body: bytes) -> Whole
             body = body.rstrip(b"\n")
         else:
             body = await pretty(body, jsoniter=jsoniter)
-    headers = {}
+    more = ""
     if len(body) > GZIP_ABOVE_BYTES and negotiation.gzip_accepted(ctx.request.headers.get("accept-encoding")):
         body = await gzipped(body)
-        headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-    return ctx.respond(body, content_type=representation.content_type, age_seconds=view.age(), headers=headers)
+        more = GZIP_LINES
+    return ctx.respond(body, content_type=representation.content_type, age_seconds=view.age(), more=more)
 
 
 async def _streamed(ctx: RequestContext, found: _List, assembly: Assembly) -> None:
