@@ -568,18 +568,17 @@ async def test_what_was_read_last_is_let_go_last(pods: Cluster) -> None:
     async with Replica(pods.store) as replica:
         view = await replica.views.open(pods.gvr)
 
-        def used() -> dict[str, float]:
+        async def used(path: str) -> dict[str, float]:
+            await replica.list(path)
+            await asyncio.sleep(0.003)  # the loop's clock has milliseconds
             return {shard: view.last_used(held) for shard, held in view.shards.items()}
 
-        await replica.list("/api/v1/namespaces/a/pods")
-        await replica.list("/api/v1/namespaces/b/pods")
-        before = used()
+        await used("/api/v1/namespaces/a/pods")
+        before = await used("/api/v1/namespaces/b/pods")
         assert before["oil"] < before["gas"]
-        await replica.list("/api/v1/namespaces/a/pods")
-        between = used()
+        between = await used("/api/v1/namespaces/a/pods")
         assert between["gas"] == before["gas"] < between["oil"]
-        await replica.list(PATH)
-        after = used()
+        after = await used(PATH)
         assert min(after.values()) > max(between.values())
 
 
