@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -122,6 +123,7 @@ async def wait_ready(server: Server) -> None:
             found = await probe.get(f"http://127.0.0.1:{server.metrics_port}/readyz")
             if found.status_code == 200:
                 return
+            await asyncio.sleep(0.05)
     raise AssertionError(f"not ready: {found.text}")
 
 

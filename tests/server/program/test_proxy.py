@@ -45,6 +45,28 @@ async def test_forwarded_requests_go_as_the_user(stored: Stored, start: Start, u
     assert not {name for name in seen.headers if name.startswith(("x-remote", "impersonate", "x-secret"))}
 
 
+async def test_repeated_heads(stored: Stored, start: Start, upstream: ScriptedUpstream) -> None:
+    """Requests that are alike to the last byte, over one connection, are sent each, under an ID of its own."""
+    await stored.load(*world())
+    upstream.json("GET", "/apis/example.com/v1/things", {"kind": "ThingList"})
+    server = await start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = (
+        "GET /apis/example.com/v1/things HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nX-Forwarded-For: a\r\n\r\n"
+    )
+    async with asyncio.timeout(20):
+        for token in ("alice-token", "alice-token", "alice-token", "bob-token"):
+            writer.write(head.format(token).encode())
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            assert await reader.readexactly(21) == b'{"kind": "ThingList"}'
+    seen = [sent.headers for sent in upstream.forwarded]
+    assert [headers["authorization"] for headers in seen] == [["Bearer alice-token"]] * 3 + [["Bearer bob-token"]]
+    assert [headers["x-forwarded-for"] for headers in seen] == [["a, 127.0.0.1"]] * 4
+    assert len({headers["audit-id"][0] for headers in seen}) == 4
+    assert all(len(headers["audit-id"]) == 1 for headers in seen)
+    writer.close()
+
+
 @pytest.mark.parametrize("upgrade", ["", "Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"])
 @pytest.mark.parametrize("ends", ["\n", "\r"])
 async def test_one_header_is_not_two_upstream(
