@@ -2,6 +2,9 @@
 
 The bytes are kept as upstream sent them. Watch events of built-in kinds carry kind and apiVersion where items of
 lists do not; that prefix is cut off, so that one object has one form, and readers put it back where it belongs.
+
+Managed fields are half of many objects, and hundreds of small dicts when decoded, though nothing in a row or a selector
+is about them: built-in kinds are decoded without.
 """
 
 from __future__ import annotations
@@ -29,6 +32,10 @@ class _Envelope(msgspec.Struct):
     metadata: msgspec.Raw
 
 
+class _Managed(msgspec.Struct):
+    fields: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw, name="managedFields")
+
+
 class _Metadata(msgspec.Struct):
     """What a record needs of it; a record that is read must not find other types than these."""
 
@@ -54,7 +61,7 @@ class Head(msgspec.Struct):
 decode_head = msgspec.json.Decoder(Head).decode
 
 _envelope = msgspec.json.Decoder(_Envelope)
-_metadata = msgspec.json.Decoder(_Metadata)
+_managed = msgspec.json.Decoder(_Managed)
 _object = msgspec.json.Decoder()
 
 
@@ -89,9 +96,10 @@ class Extractor:
         if self._prefix and data.startswith(self._prefix):
             data = b"{" + data[len(self._prefix) :]
         try:
-            obj = _object.decode(data)
             start, end = metadata_span(data)
-            metadata = _metadata.decode(memoryview(data)[start:end])
+            # A definition's columns may show anything, so custom objects are decoded as they are.
+            obj = _object.decode(_without_managed_fields(data, start, end) if self._prefix else data)
+            metadata = msgspec.convert(obj["metadata"], _Metadata)
             namespace, name, version = metadata.namespace or "", metadata.name, int(metadata.version)
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
             raise Unreadable(f"no name and resourceVersion in {data[:200]!r}: {error}") from error
@@ -133,11 +141,31 @@ def metadata_span(data: bytes) -> tuple[int, int]:
     >>> metadata_span(b'{"metadata":{"name":"a"},"data":{}}')
     (12, 24)
     """
-    raw = bytes(_envelope.decode(data).metadata)
-    # Found by its text: an equal text further in front would be the same bytes, so any hit is right.
-    start = data.find(b'"metadata":' + raw)
-    start = data.index(raw) if start < 0 else start + len(b'"metadata":')
-    return start, start + len(raw)
+    return _place(data, b'"metadata":', bytes(_envelope.decode(data).metadata))
+
+
+def _without_managed_fields(data: bytes, start: int, end: int) -> bytes:
+    """An object's JSON with no managed fields in its metadata, which stands between `start` and `end`.
+
+    >>> _without_managed_fields(b'{"metadata":{"name":"a","managedFields":[{}]}}', 12, 45)
+    b'{"metadata":{"name":"a","managedFields":[]}}'
+    """
+    metadata = data[start:end]
+    fields = bytes(_managed.decode(metadata).fields)
+    if not fields:
+        return data
+    begin, stop = _place(metadata, b'"managedFields":', fields)
+    return data[: start + begin] + b"[]" + data[start + stop :]
+
+
+def _place(text: bytes, key: bytes, value: bytes) -> tuple[int, int]:
+    """Where the value of a key stands that was decoded from this text."""
+    start = text.find(key) + len(key)
+    if not text.startswith(value, start):
+        # Another key of this name stands before it. An equal text further in front is the same bytes: any hit will do.
+        start = text.find(key + value)
+        start = text.index(value) if start < 0 else start + len(key)
+    return start, start + len(value)
 
 
 def with_version(record: Record, version: int) -> Record:
@@ -159,6 +187,6 @@ def with_version(record: Record, version: int) -> Record:
 
 def field_reader(gvr: GVR, version: ServerVersion, selectable: tuple[str, ...] = ()) -> Fields:
     """The selectable fields of a resource's objects, as `kube.fields` has them."""
-    from kube.fields import extract  # noqa: PLC0415
+    from kube.fields import reader  # noqa: PLC0415
 
-    return lambda obj: extract(gvr, obj, version, selectable=selectable)
+    return reader(gvr, version, selectable)

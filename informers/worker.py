@@ -176,19 +176,18 @@ class Worker:
             self._unready = "discovery has not been read yet"
             return
         try:
-            metas = await self._reader.metas(covered)
+            missing = sorted(map(str, await self._reader.unreadable(covered)))
             documented = DOCUMENTED in await self._reader.upstream()
         except StoreError as error:
             self._unready = str(error)
             return
-        missing = sorted(str(gvr) for gvr, meta in metas.items() if not meta.readable)
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         waiting = "" if documented else "discovery and OpenAPI documents are not stored yet"
         before, self._unready = self._unready, waiting
         if missing:
-            self._unready = f"not synced: {len(missing)} of {len(metas)}: {', '.join(missing[:5])}{more}"
+            self._unready = f"not synced: {len(missing)} of {len(covered)}: {', '.join(missing[:5])}{more}"
         if before and not self._unready:
-            log.info("all %d covered resources are synced", len(metas))
+            log.info("all %d covered resources are synced", len(covered))
 
     async def _hold_for_ever(self, entry: CatalogueEntry) -> None:
         """Have the resource whenever it should be ours, until cancelled."""

@@ -105,10 +105,19 @@ def extract(gvr: GVR, obj: Mapping[str, Any], version: ServerVersion, selectable
     >>> extract(GVR("", "v1", "nodes"), {"spec": {}}, ServerVersion(1, 36))
     {'spec.unschedulable': 'false'}
     """
+    return reader(gvr, version, selectable)(obj)
+
+
+def reader(
+    gvr: GVR, version: ServerVersion, selectable: Iterable[str] = ()
+) -> Callable[[Mapping[str, Any]], dict[str, str]]:
+    """`extract` for many objects of a resource."""
     kind = _kind(gvr, version)
     if kind is not None:
-        return {field.label: field.read(obj) for field in kind.fields if version >= field.since}
-    return {label: _custom_value(obj, label) for label in _custom_labels(selectable, version)}
+        reads = [(field.label, field.read) for field in kind.fields if version >= field.since]
+        return lambda obj: {label: read(obj) for label, read in reads}
+    labels = _custom_labels(selectable, version)
+    return lambda obj: {label: _custom_value(obj, label) for label in labels}
 
 
 def _kind(gvr: GVR, version: ServerVersion) -> _Kind | None:
@@ -152,7 +161,7 @@ def _path(*keys: str, missing: str = "") -> Read:
     def read(obj: Mapping[str, Any]) -> str:
         value: Any = obj
         for key in keys:
-            if not isinstance(value, Mapping):
+            if not isinstance(value, dict):
                 return missing
             value = value.get(key)
         return _text(value) or missing

@@ -20,6 +20,8 @@ State = Literal["", "syncing", "synced", "stale"]
 """`""`: never loaded (or lost). `syncing`: being loaded, holds nothing to read. `synced`: complete up to the position.
 `stale`: complete up to the position, but events cannot be taken in (Redis is out of memory)."""
 
+READABLE = frozenset(("synced", "stale"))
+
 
 class TableInfo(msgspec.Struct, frozen=True, kw_only=True):
     """How Tables of a resource are made.
@@ -99,7 +101,7 @@ class Meta(Description, frozen=True, kw_only=True):
     @property
     def readable(self) -> bool:
         """Whether the store holds all objects as of `position`."""
-        return self.state in {"synced", "stale"}
+        return self.state in READABLE
 
 
 FIELDS = (

@@ -137,6 +137,12 @@ class Reader:
         found = await self._store.ask_all(self._meta_command(gvr) for gvr in wanted)
         return {gvr: metas.parse(gvr, values) for gvr, values in zip(wanted, found, strict=True)}
 
+    async def unreadable(self, gvrs: Iterable[GVR]) -> list[GVR]:
+        """Which of these the store does not have, or not yet, in one round trip."""
+        wanted = list(gvrs)
+        states = await self._store.ask_all(("HGET", self._store.keys(gvr).meta, "state") for gvr in wanted)
+        return [gvr for gvr, state in zip(wanted, states, strict=True) if (state or b"").decode() not in metas.READABLE]
+
     async def position(self, gvr: GVR) -> int:
         """The RV up to which the store is complete.
 

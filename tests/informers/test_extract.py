@@ -68,6 +68,27 @@ def test_watch_and_list_give_one_form() -> None:
     assert extractor(typed=False).record(event).body() == event
 
 
+@given(st.dictionaries(TEXT, TEXT, max_size=3), JSON, JSON, st.booleans())
+def test_managed_fields_are_stored_and_not_looked_at(
+    annotations: dict[str, str], managed: Any, more: Any, last: bool
+) -> None:
+    """A built-in kind's row is printed from the object without them, a custom one's from the whole; both keep them."""
+    printed: list[Any] = []
+
+    def row(obj: Any) -> Row:
+        printed.append(obj)
+        return Row((b"",))
+
+    own = metadata({**annotations, "managedFields": "[]"})
+    with_fields = {**own, "managedFields": managed} if last else {"managedFields": managed, **own}
+    obj = {"metadata": with_fields, "spec": {"metadata": more, "managedFields": more}}
+    for typed, shown in ((True, {**obj, "metadata": {**with_fields, "managedFields": []}}), (False, obj)):
+        record = extractor(typed=typed, row=row).record(dump(obj))
+        assert printed.pop() == shown
+        assert record.body() == dump(obj)
+        assert json.loads(record.metadata()) == with_fields
+
+
 def test_what_a_record_holds() -> None:
     """Namespace, name, version, uid, labels and the row."""
     obj = {"metadata": {**metadata({}), "labels": {"a": "b"}}}

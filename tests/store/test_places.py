@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from kube.resources import GVR
 from store.connection import Store
 from store.errors import NotSynced
 from store.meta import Description
@@ -188,6 +189,9 @@ async def test_descriptions_are_told_when_they_change(pods: Stage) -> None:
     assert (await pods.reader.meta(pods.gvr)).kind == "Pod"
 
 
+EVENTS = GVR("", "v1", "events")
+
+
 async def test_many_resources_are_read_in_one_go(pods: Stage, nodes: Stage, store: Store) -> None:
     """Metas, positions and lease holders of several resources come back under their names."""
     await nodes.writer.apply_many([Event("A", 200, make("n1", 200, namespace=""))])
@@ -198,3 +202,7 @@ async def test_many_resources_are_read_in_one_go(pods: Stage, nodes: Stage, stor
         nodes.gvr: 200,
     }
     assert await pods.reader.lease_holders(gvrs) == {pods.gvr: pods.lease.owner, nodes.gvr: nodes.lease.owner}
+    assert await pods.reader.unreadable([*gvrs, EVENTS]) == [EVENTS]
+    await pods.writer.mark_stale()
+    await nodes.writer.load_begin()
+    assert await pods.reader.unreadable([*gvrs, EVENTS]) == [nodes.gvr, EVENTS]
