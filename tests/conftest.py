@@ -12,8 +12,8 @@ from tests import sanic_adapter
 sanic_adapter.install()
 
 # The same examples each time, so that what is green stays so; HYPOTHESIS_PROFILE=random looks for new ones.
-settings.register_profile("same", derandomize=True)
-settings.register_profile("random", derandomize=False, print_blob=True)
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("random", derandomize=False, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
