@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import resource
+import secrets
 import subprocess
 import sys
 import time
@@ -77,10 +78,13 @@ def _watched(tmp_path: Path, *, count: int, stalled: int) -> Iterator[tuple[Runn
 
 
 def _write(system: Running) -> Callable[[], None]:
-    """Changes a large ConfigMap that the stalled readers watch, once a call."""
+    """Changes a large ConfigMap that the stalled readers watch, once a call.
+
+    It does not compress, so that the replica's history of it is full (64 MB) long before memory is to stay.
+    """
     path = f"/api/v1/namespaces/{NOISY}/configmaps"
     client = system.upstream()
-    made = client.post(path, json={"metadata": {"name": "soak"}, "data": {"blob": "x" * 40_000}})
+    made = client.post(path, json={"metadata": {"name": "soak"}, "data": {"blob": secrets.token_hex(20_000)}})
     assert made.status_code == 201
     numbers = iter(range(10**9))
 
