@@ -20,8 +20,10 @@ from sanic.request import Request
 from sanic.server.protocols.http_protocol import HttpProtocol
 
 from kube.buffered import Buffered
+from server.gate import Gate
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import MutableMapping
 
 _END = b"\r\n\r\n"
@@ -76,11 +78,35 @@ class _PollingHttp(Http):
 
 
 class _Protocol(HttpProtocol):
-    """Sanic's protocol with that HTTP/1.1."""
+    """Sanic's protocol with that HTTP/1.1, and with smaller flags than asyncio's."""
 
     HTTP_CLASS = _PollingHttp
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._can_write = Gate(is_open=True)  # type: ignore[assignment]
+        self._data_received = Gate()  # type: ignore[assignment]
 
 
 def connection(**options: Any) -> Buffered:
     """A new connection's protocol; `options` are those of Sanic's own."""
     return Buffered(_Protocol(**options))
+
+
+def lend(http: Http) -> None:
+    """A stream without end begins: nothing of its head is kept for hours, and that it is quiet is no fault.
+
+    Sanic looks for timeouts of each connection twice a minute, by a timer that takes 0.5 KB.
+    """
+    if isinstance(http, _PollingHttp):
+        http._last = None  # noqa: SLF001 - of this module
+    protocol = http.protocol
+    timer = cast("asyncio.TimerHandle | None", protocol._callback_check_timeouts)  # noqa: SLF001 - no other way to it
+    if timer is not None:
+        timer.cancel()
+        protocol._callback_check_timeouts = None  # noqa: SLF001
+
+
+def take_back(http: Http) -> None:
+    """The stream has ended and the connection waits for its next request."""
+    http.protocol.check_timeouts()  # type: ignore[no-untyped-call]

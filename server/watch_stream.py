@@ -8,7 +8,6 @@ stream knows how much its client has not taken yet (`buffered`), and waits for i
 from __future__ import annotations
 
 import asyncio
-import math
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -17,6 +16,7 @@ from sanic.http import Http
 from sanic.http.constants import Stage
 from sanic.response import BaseHTTPResponse, HTTPResponse
 
+from server.connection import lend, take_back
 from server.gate import Gate
 
 if TYPE_CHECKING:
@@ -187,14 +187,13 @@ def mark_answered(http: Http) -> None:
 class HttpStream(BorrowedConnection):
     """A watch as an HTTP answer: chunked, or for HTTP/1.0 until the connection closes."""
 
-    __slots__ = ("_http", "_lent", "_response", "_response_seconds", "framing")
+    __slots__ = ("_http", "_lent", "_response", "framing")
 
     def __init__(self, request: Request, response: BaseHTTPResponse) -> None:
         self._http, transport = connection_of(request)
         super().__init__(self._http.protocol, transport)
         self._response = response
         self._lent = transport.get_protocol()
-        self._response_seconds = self._http.protocol.response_timeout
         self.framing = Framing.PLAIN if request.version == "1.0" else Framing.CHUNKED
 
     @classmethod
@@ -207,8 +206,6 @@ class HttpStream(BorrowedConnection):
             response.headers.add(name, value)
         response = await request.respond(response)
         stream = cls(request, response)
-        # A quiet stream is no stalled one: the server would cut it without its last chunk.
-        stream._http.protocol.response_timeout = math.inf
         if stream.framing is Framing.CHUNKED:
             await response.send(b"", end_stream=False)
         else:
@@ -223,6 +220,7 @@ class HttpStream(BorrowedConnection):
 
     def _let_go_of(self, request: Request) -> None:
         """Free what the two heads take: some 3 KB, and a token's twice more, would be held for hours."""
+        lend(self._http)
         request.head = b""
         request.headers = self._response.headers = _NO_HEADERS
         if not self._http.recv_buffer:
@@ -237,9 +235,9 @@ class HttpStream(BorrowedConnection):
             self._http.keep_alive = False
         if not self._transport.is_closing():
             self._transport.set_protocol(self._lent)
-        self._http.protocol.response_timeout = self._response_seconds
         if self.framing is Framing.CHUNKED and self._writable.is_set():
             await self._response.send(end_stream=True)
+            take_back(self._http)
             return
         if self.framing is Framing.CHUNKED:
             self.write(b"0\r\n\r\n")

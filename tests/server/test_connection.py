@@ -7,12 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sanic.exceptions import BadRequest
 from sanic.http import Http
 from sanic.http.constants import Stage
 from sanic.request import Request
 
 from server.app import HEADER_BYTES
-from server.connection import PolledRequest, _PollingHttp
+from server.connection import PolledRequest, _PollingHttp, lend
 
 HEAD = (
     b"GET /api/v1/pods?limit=5 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a\r\nAccept: b\r\naccept: c\r\n"
@@ -131,3 +132,25 @@ def test_only_plain_reads_are_kept(head: bytes) -> None:
     http.recv_buffer.clear()
     _parse(http, head)
     assert http.request.known is not known
+
+
+@pytest.mark.asyncio
+async def test_a_stream_keeps_nothing_of_its_head() -> None:
+    """Once a watch has begun, its head is not taken for that of a next request, which comes when the watch is over."""
+    http = _connection()
+    http.protocol._callback_check_timeouts = timer = asyncio.get_running_loop().call_later(60, _never)
+    http.init_for_request()
+    http.recv_buffer += HEAD
+    await http.http1_request_header()
+    lend(http)
+    http.request.head = b""
+    assert timer.cancelled()
+    http.stage = Stage.IDLE
+    http.init_for_request()
+    http.recv_buffer += b"\r\n\r\n"
+    with pytest.raises(BadRequest):
+        await http.http1_request_header()
+
+
+def _never() -> None:
+    raise AssertionError("it was cancelled")
