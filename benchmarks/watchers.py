@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 import time
 import urllib.parse
@@ -16,6 +17,7 @@ _EVENT = re.compile(rb'"type":"(?:ADDED|MODIFIED|DELETED)"')
 _VERSION = re.compile(rb'"resourceVersion":"(\d+)"')
 _CARRY = 64
 """Bytes kept of the last read, so that a pattern that is cut in two is still seen: longer than any pattern."""
+_LEAST_BUFFER = 4096
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Watcher:
     tls: ssl.SSLContext
     timed: bool = False
     paused: bool = False
-    """A stalled reader: it opens the watch and then reads nothing."""
+    """A stalled reader: it opens the watch and then reads nothing. Its kernel holds as little as it can be told to."""
 
     deliveries: int = 0
     arrivals: dict[int, float] = field(default_factory=dict)
@@ -40,8 +42,13 @@ class Watcher:
             RuntimeError: the answer is not 200.
         """
         parts = urllib.parse.urlsplit(self.url)
+        plain = socket.socket()
+        plain.setblocking(False)
+        if self.paused:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _LEAST_BUFFER)
+        await asyncio.get_running_loop().sock_connect(plain, (parts.hostname, parts.port))
         self._reader, self._writer = await asyncio.open_connection(
-            parts.hostname, parts.port, ssl=self.tls, limit=1 << 20
+            sock=plain, server_hostname=parts.hostname, ssl=self.tls, limit=1 << 20
         )
         self._writer.write(
             f"GET {self.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {self.token}\r\n"
