@@ -15,6 +15,7 @@ from weakref import WeakSet
 
 import aiohappyeyeballs
 
+from kube import tasks
 from kube.answer import UpstreamAnswer
 from kube.credentials import Credentials
 from kube.http1 import HOP_BY_HOP, Connection, Headers, request_head
@@ -48,6 +49,7 @@ class Forwarding:
         self._prefix = url.path
         self._idle: dict[bool, list[Connection]] = {False: [], True: []}
         self._all: WeakSet[Connection] = WeakSet()
+        self._connecting: set[asyncio.Task[Connection]] = set()
         self._sweep: asyncio.TimerHandle | None = None
 
     async def ask(
@@ -67,7 +69,7 @@ class Forwarding:
             # The second time over a new one: when a server stops, its idle connections all break.
             connection = None if last else self._take(own, context)
             if connection is None:
-                connection = await self._connect(own, context)
+                connection = await self._connected(own, context)
             try:
                 return await connection.ask(head, body, length=length, bodiless=method == "HEAD")
             except UpstreamBroken:
@@ -77,6 +79,7 @@ class Forwarding:
 
     async def close(self) -> None:
         """End all connections."""
+        await tasks.end(*self._connecting)
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -110,6 +113,24 @@ class Forwarding:
                 return connection
             connection.close()  # certificates or their authority have changed since
         return None
+
+    async def _connected(self, own: bool, context: ssl.SSLContext | None) -> Connection:
+        """A new connection. One whose request is cancelled meanwhile is the next request's.
+
+        A handshake that is cancelled leaves uvloop's TLS layer in memory, and an error in the log.
+        """
+        connecting = asyncio.create_task(self._connect(own, context), name="connect upstream")
+        self._connecting.add(connecting)
+        connecting.add_done_callback(self._connecting.discard)
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            connecting.add_done_callback(self._keep)
+            raise
+
+    def _keep(self, connecting: asyncio.Task[Connection]) -> None:
+        if not connecting.cancelled() and connecting.exception() is None:
+            self._free(connecting.result())
 
     async def _connect(self, own: bool, context: ssl.SSLContext | None) -> Connection:
         loop = asyncio.get_running_loop()

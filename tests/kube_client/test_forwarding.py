@@ -260,6 +260,24 @@ async def test_who_leaves_ends_the_request(server: Server, client: UpstreamClien
     await until(lambda: server.ended == 2)
 
 
+async def test_who_leaves_while_it_connects(server: Server, tmp_path: Path) -> None:
+    """A handshake is not broken off: its connection is there for the next request."""
+    authority = Authority()
+    url = await server.start(tls=server_context(*authority.server().write(tmp_path, "server")))
+    login = Credentials(url, _Fixed(""), authority=_Pem(data=authority.pem))
+    async with UpstreamClient(login, user_agent="t") as client:
+        asking = asyncio.create_task(client.forward("GET", "/left", []))
+        while not client._forwarding._connecting:
+            await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await until(lambda: client._forwarding._idle[False])
+        assert await ask(client) == b"ok"
+        assert server.asked == ["GET /x HTTP/1.1"]
+        assert len(server.heads) == 1
+
+
 async def test_answers_before_the_body(server: Server, client: UpstreamClient) -> None:
     """Upstream may answer before it has the body; what is left of that is not sent into the next request."""
 
