@@ -45,10 +45,9 @@ class StoreReads:
 
     async def store_position(self) -> int:
         """The store's position, read after the call; 0 where the store does not answer in time."""
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._unreachable_until:
+        if self._unreachable_until and loop_time() < self._unreachable_until:
             return 0
-        answer: asyncio.Future[int] = loop.create_future()
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask(), name=f"position of {self.view.gvr}")

@@ -38,7 +38,7 @@ async def get_object(ctx: RequestContext) -> WholeAnswer:
     assert scope is not None
     assert gvr is not None
     assert options is not None
-    view = await ctx.replica.views.open(gvr)
+    view = ctx.view or await ctx.replica.views.open(gvr)
     check_name(ctx.info.name, paths.invalid_name(ctx.info.name))
     etcd = without_watch_cache(gvr)
     rv = resource_version(options.resource_version, verb="get", version=ctx.replica.version, from_etcd=etcd)
