@@ -7,12 +7,14 @@ Each request is an object of its own all the same, and who it is and what it may
 This leans on Sanic's inside, which is pinned (requirements.lock); `tests/server/test_connection.py` fails when it
 changes. It is: `Http.http1_request_header` takes a head off `recv_buffer` and sets `request`, `keep_alive`,
 `request_body` and `request_bytes`; before it, `Http.init_for_request` sets all that is of one request to nothing.
+`HttpProtocol.data_received` adds to `recv_buffer` and notes the `_time`, `receive_more` waits for that.
 
 Invariant: of a connection's heads the last one is kept, with its credentials, and it goes when the connection goes.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 from sanic.http import Http
@@ -78,14 +80,33 @@ class _PollingHttp(Http):
 
 
 class _Protocol(HttpProtocol):
-    """Sanic's protocol with that HTTP/1.1, and with smaller flags than asyncio's."""
+    """Sanic's protocol with that HTTP/1.1, and with less than asyncio's events: nobody but `Http` waits for bytes."""
 
     HTTP_CLASS = _PollingHttp
+    __slots__ = ("_more", "_pause_at")
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._can_write = Gate(is_open=True)  # type: ignore[assignment]
-        self._data_received = Gate()  # type: ignore[assignment]
+        self._data_received = None  # type: ignore[assignment]  # `_more` is instead of it
+        self._more: asyncio.Future[None] | None = None
+        self._pause_at: int = self.app.config.REQUEST_BUFFER_SIZE
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        self._time = time.monotonic()
+        self.recv_buffer += data
+        if len(self.recv_buffer) >= self._pause_at and self.transport is not None:
+            self.transport.pause_reading()
+        if self._more is not None and not self._more.done():
+            self._more.set_result(None)
+
+    async def receive_more(self) -> None:
+        """Wait for more bytes."""
+        assert self.transport is not None
+        self.transport.resume_reading()
+        self._more = self.loop.create_future()
+        await self._more
 
 
 def connection(**options: Any) -> Buffered:

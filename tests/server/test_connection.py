@@ -12,8 +12,8 @@ from sanic.http import Http
 from sanic.http.constants import Stage
 from sanic.request import Request
 
-from server.app import HEADER_BYTES
-from server.connection import PolledRequest, _PollingHttp, lend
+from server.app import HEADER_BYTES, create_app
+from server.connection import PolledRequest, _PollingHttp, connection, lend
 
 HEAD = (
     b"GET /api/v1/pods?limit=5 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a\r\nAccept: b\r\naccept: c\r\n"
@@ -154,3 +154,48 @@ async def test_a_stream_keeps_nothing_of_its_head() -> None:
 
 def _never() -> None:
     raise AssertionError("it was cancelled")
+
+
+class _Transport:
+    """A transport that only notes whether it is read."""
+
+    def __init__(self) -> None:
+        self.reading = True
+
+    def get_extra_info(self, _: str) -> None:
+        return None
+
+    def set_write_buffer_limits(self, **_: int) -> None:
+        """Of no account here."""
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+@pytest.mark.asyncio
+async def test_a_connection_holds_no_more_than_its_buffer() -> None:
+    """Who waits goes on with the first bytes; bytes that nobody takes are no longer read once they are many."""
+    app = create_app(SimpleNamespace(handle=None))  # type: ignore[arg-type]
+    protocol: Any = connection(loop=asyncio.get_running_loop(), app=app).protocol
+    transport: Any = _Transport()
+    protocol.connection_made(transport)
+    protocol._task.cancel()
+    waiting = asyncio.create_task(protocol.receive_more())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    protocol.data_received(b"a")
+    protocol.data_received(b"b")
+    await waiting
+    assert protocol.recv_buffer == b"ab"
+    assert transport.reading
+    protocol.data_received(bytes(app.config.REQUEST_BUFFER_SIZE))
+    assert not transport.reading
+    more = asyncio.create_task(protocol.receive_more())
+    await asyncio.sleep(0)
+    assert transport.reading
+    more.cancel()
+    protocol.data_received(b"c")
+    protocol.connection_lost(None)
