@@ -26,8 +26,13 @@ PAGES = 60
 SORTED_SINCE = ServerVersion(1, 30)
 """Before, initial events (before 1.27 lists too) came from upstream's watch cache in no order."""
 
+TOLD_OF_ALL_SINCE = ServerVersion(1, 21)
+"""Before, upstream's watch cache of a resource heard nothing of writes to others: it refuses, as too large, a version
+that its own store has long reached."""
+
 _CONTINUE = re.compile(rb'"continue": ?"([^"]+)"|\n  continue: (\S+)')
 _COLUMNS = re.compile(rb'"columnDefinitions":(null|\[.*?\]),"rows":')
+_TOO_LARGE = re.compile(rb"Too large resource version: (\d+), current")
 
 
 class Both(Protocol):
@@ -39,6 +44,9 @@ class Both(Protocol):
 
     async def ask(self, question: Question, target: str, *, real: bool) -> Answer:
         """One request to one of them."""
+
+    async def reached(self, rv: int) -> bool:
+        """Whether anything in the store is at this resourceVersion."""
 
 
 async def difference(both: Both, question: Question) -> tuple[str, Answer]:
@@ -60,6 +68,8 @@ async def _asked(both: Both, question: Question, verb: str) -> tuple[str, Answer
         real, larder = await asyncio.gather(
             both.ask(question, targets[0], real=True), both.ask(question, targets[1], real=False)
         )
+        if await _behind_its_store(both, real):
+            return "", larder
         if verb in ("list", "watch") and both.version < SORTED_SINCE:
             _sort(real)
             _sort(larder)
@@ -72,6 +82,12 @@ async def _asked(both: Both, question: Question, verb: str) -> tuple[str, Answer
         path = question.target.partition("?")[0]
         targets = f"{path}?{rest}&continue={tokens[0]}", f"{path}?{rest}&continue={tokens[1]}"
     return "", larder
+
+
+async def _behind_its_store(both: Both, real: Answer) -> bool:
+    """Whether upstream refused what larder may answer: see `TOLD_OF_ALL_SINCE`."""
+    refused = _TOO_LARGE.search(real.content)
+    return both.version < TOLD_OF_ALL_SINCE and refused is not None and await both.reached(int(refused[1]))
 
 
 def _verb(question: Question, version: ServerVersion) -> str:

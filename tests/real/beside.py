@@ -52,6 +52,10 @@ class Beside:
         url, tls = (self.real.url, self.tls) if real else (self.url, None)
         return await ask(url, question.method, target, question.headers, tls=tls)
 
+    async def reached(self, rv: int) -> bool:
+        """Whether anything in the store is at this resourceVersion."""
+        return await self.replica.reached(rv)
+
     async def ask_real(self, target: str, headers: dict[str, str], method: str = "GET") -> Answer:
         """What upstream says."""
         return await ask(self.real.url, method, target, _with_token(headers), tls=self.tls)
