@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
-
-from kube.upstream_error import UpstreamTimeout
 
 if TYPE_CHECKING:
     from kube.http1 import Connection
 
 
-class UpstreamAnswer:
+class Incoming(ABC):
     """An answer whose head has come. `headers` are those of the message, in their order, names in lower case."""
+
+    __slots__ = ()
+
+    status: int
+    headers: list[tuple[str, str]]
+
+    @property
+    @abstractmethod
+    def complete(self) -> bool:
+        """Whether the whole body has come: reading it waits for nothing."""
+
+    @abstractmethod
+    async def read(self) -> bytes:
+        """What has come of the body, compressed as upstream sends it; empty at its end.
+
+        Raises:
+            UpstreamBroken: it ends before its end.
+        """
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes.
+
+        Raises:
+            UpstreamBroken: it ends before its end.
+        """
+        while chunk := await self.read():
+            yield chunk
+
+    @abstractmethod
+    def close(self) -> None:
+        """Nobody reads on: the connection is free again, or closed if the answer was not read to its end."""
+
+
+class UpstreamAnswer(Incoming):
+    """That of a connection of our own."""
 
     __slots__ = ("_connection", "_ended", "_error", "_held", "_parts", "_waiter", "date", "headers", "status")
 
@@ -33,18 +67,10 @@ class UpstreamAnswer:
         """Whether the whole body has come: reading it waits for nothing."""
         return self._ended
 
-    async def read(self, deadline: float | None = None) -> bytes:
-        """What has come of the body, as upstream sends it; empty at its end. `deadline`: by the loop's time.
-
-        Raises:
-            UpstreamBroken: it ends before its end. UpstreamTimeout: nothing came until the deadline.
-        """
+    async def read(self) -> bytes:
+        """See `Incoming`."""
         if not self._parts and not self._ended and self._error is None:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await self.more()
-            except TimeoutError:
-                raise UpstreamTimeout("upstream neither continued nor ended an answer in time") from None
+            await self.more()
         if self._parts:
             parts, self._parts, self._held = self._parts, [], 0
             if self._connection is not None:
@@ -53,15 +79,6 @@ class UpstreamAnswer:
         if self._error is not None:
             raise self._error
         return b""
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes.
-
-        Raises:
-            UpstreamBroken: it ends before its end.
-        """
-        while chunk := await self.read():
-            yield chunk
 
     def close(self) -> None:
         """Nobody reads on: the connection is free again, or closed if the answer has not come whole."""

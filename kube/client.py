@@ -20,7 +20,7 @@ import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
-from kube.answer import UpstreamAnswer
+from kube.answer import Incoming
 from kube.buffered import Buffered
 from kube.clock import Clock
 from kube.credentials import Credentials
@@ -68,8 +68,8 @@ class Response:
 
 
 @dataclass(slots=True)
-class Streamed:
-    """An answer that is still coming. `headers` without those of the connection, in their order and in lower case."""
+class Streamed(Incoming):
+    """That of the HTTP library."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -95,15 +95,6 @@ class Streamed:
             raise UpstreamTimeout(f"{self._client.server} neither continued nor ended an answer in time") from None
         self._client.answered_at = time.monotonic()
         return chunk
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes.
-
-        Raises:
-            UpstreamBroken: it ends before its end.
-        """
-        while chunk := await self.read():
-            yield chunk
 
     def close(self) -> None:
         """Nobody reads on: its connection is free again, or closed if the answer was not read to its end."""
@@ -213,7 +204,7 @@ class UpstreamClient:
         verb: str = "",
         resource: str = "",
         cause: str = "forward",
-    ) -> UpstreamAnswer | Streamed:
+    ) -> Incoming:
         """A client's request. Close what is returned: that ends the request upstream, if its answer is not there yet.
 
         `path` is as the client wrote it, with its query; `headers` have names in lower case. `own`: with our

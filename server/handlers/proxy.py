@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from sanic.http import Http
     from sanic.request import Request
 
-    from kube.answer import UpstreamAnswer
-    from kube.client import Streamed
+    from kube.answer import Incoming
     from kube.resources import GVR
     from server.connection import PolledRequest
     from server.request_context import RequestContext
@@ -147,7 +146,7 @@ async def _chunks(stream: Http) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def _pass_on(ctx: RequestContext, answer: UpstreamAnswer | Streamed) -> Answer | None:
+async def _pass_on(ctx: RequestContext, answer: Incoming) -> Answer | None:
     if answer.status == 403 and ctx.cause == NO_CONTROL_DATA and not ctx.info.namespace and not ctx.info.name:
         raise status.service_unavailable("it is not known yet what this user may read across namespaces", 1)
     gvr = _written_resource(ctx)
@@ -180,7 +179,7 @@ async def _pass_on(ctx: RequestContext, answer: UpstreamAnswer | Streamed) -> An
     return response
 
 
-async def _at_once(ctx: RequestContext, answer: UpstreamAnswer | Streamed) -> WholeAnswer:
+async def _at_once(ctx: RequestContext, answer: Incoming) -> WholeAnswer:
     """An answer that has come whole, as the short ones do: it goes on in one write."""
     headers = [("x-larder-source", "upstream"), *forward_headers.for_client(answer.headers, whole=True)]
     if ctx.warnings:

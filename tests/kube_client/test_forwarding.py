@@ -375,10 +375,10 @@ async def test_answers_are_as_fast_as_they_are_read(server: Server, tmp_path: Pa
     login = Credentials(await server.start(tls=context), _Fixed(""), authority=_Pem(data=authority.pem))
     async with UpstreamClient(login, user_agent="t") as client:
         answer = await client.forward("GET", "/x", [])
-        await until(lambda: answer._connection._paused)  # type: ignore[union-attr]
+        await until(lambda: answer._connection._paused)  # type: ignore[attr-defined]
         for _ in range(20):
             await asyncio.sleep(0.01)
-            assert answer._held <= READ_AHEAD_BYTES + (1 << 16)  # type: ignore[union-attr]
+            assert answer._held <= READ_AHEAD_BYTES + (1 << 16)  # type: ignore[attr-defined]
         came, expected = 0, 0
         while chunk := await answer.read():
             for begin in range(0, len(chunk), 4096):
