@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Self
 
+from benchmarks.watchers import watch_request
+
 PROCESSES = 2
 ANSWER_SECONDS, PAUSE_SECONDS = 60.0, 0.3
 _EVENT = b'"type":"MODIFIED"'
@@ -98,10 +100,7 @@ class _Reader:
         assert parts.hostname is not None
         plain = socket.create_connection((parts.hostname, parts.port or 443), timeout=ANSWER_SECONDS)
         self.socket = tls.wrap_socket(plain, server_hostname=parts.hostname)
-        self.socket.sendall(
-            f"GET {watch.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {watch.token}\r\n"
-            "Accept: application/json\r\nUser-Agent: larder-bench\r\n\r\n".encode()
-        )
+        self.socket.sendall(watch_request(parts.netloc, watch.path, watch.token))
         head = b""
         while b"\r\n\r\n" not in head:
             head += self.socket.recv(1)

@@ -21,6 +21,7 @@ from httptools import HttpResponseParser
 
 from benchmarks.figures import percentile
 from benchmarks.wrk import LoadFailed
+from kube.http1 import request_head
 
 _RECEIVE_BYTES = 1 << 20
 _PATIENCE_SECONDS = 30.0
@@ -88,10 +89,9 @@ class _Client:
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         parts = urlsplit(url)
-        lines = [f"GET {parts.path}{'?' if parts.query else ''}{parts.query} HTTP/1.1", f"Host: {parts.netloc}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
+        target = f"{parts.path}{'?' if parts.query else ''}{parts.query}"
         self._url = url
-        self._request = ("\r\n".join(lines) + "\r\n\r\n").encode()
+        self._request = request_head("GET", target, parts.netloc, list(headers.items()))
         self._socket: socket.socket = socket.create_connection((parts.hostname, parts.port), _PATIENCE_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if parts.scheme == "https":

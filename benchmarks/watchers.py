@@ -13,6 +13,8 @@ import time
 import urllib.parse
 from dataclasses import dataclass, field
 
+from kube.http1 import request_head
+
 _EVENT = re.compile(rb'"type":"(?:ADDED|MODIFIED|DELETED)"')
 _VERSION = re.compile(rb'"resourceVersion":"(\d+)"')
 _CARRY = 64
@@ -50,10 +52,7 @@ class Watcher:
         self._reader, self._writer = await asyncio.open_connection(
             sock=plain, server_hostname=parts.hostname, ssl=self.tls, limit=1 << 20
         )
-        self._writer.write(
-            f"GET {self.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {self.token}\r\n"
-            "Accept: application/json\r\nUser-Agent: larder-bench\r\n\r\n".encode()
-        )
+        self._writer.write(watch_request(parts.netloc, self.path, self.token))
         head = await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), 30)
         if b" 200 " not in head.split(b"\r\n", 1)[0]:
             raise RuntimeError(f"{self.path}: {head[:200]!r}")
@@ -75,6 +74,12 @@ class Watcher:
     def close(self) -> None:
         """Drop the connection."""
         self._writer.transport.abort()
+
+
+def watch_request(host: str, path: str, token: str) -> bytes:
+    """The head of a request for a watch."""
+    headers = [("authorization", f"Bearer {token}"), ("accept", "application/json"), ("user-agent", "larder-bench")]
+    return request_head("GET", path, host, headers)
 
 
 async def open_all(watchers: list[Watcher], at_once: int = 50) -> None:
